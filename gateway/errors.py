@@ -1,0 +1,81 @@
+"""Every refusal the gateway makes by itself, as one table: status, message, Google status, reason.
+
+Messages are exact and constant; what the client sent stands only in the details. How a refusal becomes
+bytes is the dialect's business (`gateway.dialects`). Source: the error table of the contract.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One row of the table: HTTP status, message, canonical Google status and machine-readable reason."""
+
+    http: int
+    message: str
+    status: str
+    reason: str
+    headers: tuple[tuple[str, str], ...] = ()
+    """Headers that always go with it, e.g. `Allow` with a 405."""
+
+
+_CHALLENGE = (("WWW-Authenticate", "Bearer"),)
+
+CREDENTIAL_INVALID = Refusal(
+    401, "invalid or missing credential", "UNAUTHENTICATED", "CREDENTIAL_INVALID", _CHALLENGE
+)
+CREDENTIAL_SCOPE = Refusal(
+    403, "credential not authorized for ai gateway", "PERMISSION_DENIED", "CREDENTIAL_SCOPE"
+)
+CREDENTIAL_BRANCH = Refusal(
+    403, "credential not authorized for this branch", "PERMISSION_DENIED", "CREDENTIAL_BRANCH"
+)
+AUTHORIZATION_UNAVAILABLE = Refusal(
+    503, "authorization temporarily unavailable", "UNAVAILABLE", "AUTHORIZATION_UNAVAILABLE"
+)
+HOST_UNTRUSTED = Refusal(403, "could not resolve workspace from host", "PERMISSION_DENIED", "HOST_UNTRUSTED")
+HOST_MALFORMED = Refusal(400, "could not resolve workspace from host", "INVALID_ARGUMENT", "HOST_MALFORMED")
+BRANCH_NOT_FOUND = Refusal(404, "could not resolve workspace from host", "NOT_FOUND", "BRANCH_NOT_FOUND")
+ACTION_UNSUPPORTED = Refusal(404, "unsupported gemini action", "NOT_FOUND", "ACTION_UNSUPPORTED")
+MODEL_PATH_INVALID = Refusal(404, "invalid gemini model path", "NOT_FOUND", "MODEL_PATH_INVALID")
+NOT_FOUND = Refusal(404, "not found", "NOT_FOUND", "NOT_FOUND")
+METHOD = Refusal(405, "method not allowed", "INVALID_ARGUMENT", "METHOD", (("Allow", "POST"),))
+MODEL_INVALID = Refusal(400, "missing or invalid model", "INVALID_ARGUMENT", "MODEL_INVALID")
+MODEL_UNKNOWN = Refusal(400, "unknown model", "INVALID_ARGUMENT", "MODEL_UNKNOWN")
+MODEL_NOT_ON_ENDPOINT = Refusal(
+    400, "model is not available on this endpoint", "INVALID_ARGUMENT", "MODEL_NOT_ON_ENDPOINT"
+)
+ALT_UNSUPPORTED = Refusal(400, "unsupported alt parameter", "INVALID_ARGUMENT", "ALT_UNSUPPORTED")
+HTTP_MALFORMED = Refusal(400, "malformed http request", "INVALID_ARGUMENT", "HTTP_MALFORMED")
+HTTP_LINE_TOO_LONG = Refusal(414, "malformed http request", "INVALID_ARGUMENT", "HTTP_MALFORMED")
+HTTP_HEADER_TOO_LONG = Refusal(431, "malformed http request", "INVALID_ARGUMENT", "HTTP_MALFORMED")
+BODY_TOO_LARGE = Refusal(413, "request body too large", "INVALID_ARGUMENT", "BODY_TOO_LARGE")
+INTERNAL = Refusal(500, "internal gateway error", "INTERNAL", "INTERNAL")
+UPSTREAM_FAILED = Refusal(502, "upstream request failed", "UNAVAILABLE", "UPSTREAM_FAILED")
+UPSTREAM_TIMEOUT = Refusal(504, "upstream request timed out", "DEADLINE_EXCEEDED", "UPSTREAM_TIMEOUT")
+OVERLOADED = Refusal(503, "gateway overloaded", "UNAVAILABLE", "OVERLOADED", (("Retry-After", "1"),))
+DRAINING = Refusal(503, "gateway draining", "UNAVAILABLE", "DRAINING", (("Retry-After", "1"),))
+
+_DETAIL_LIMIT = 128
+
+
+def printable(value: str) -> str:
+    """What a client sent, made safe to quote: printable ASCII only, at most 128 characters."""
+    return "".join(c if " " <= c <= "~" else "?" for c in value[:_DETAIL_LIMIT])
+
+
+@dataclass(slots=True)
+class GatewayError(Exception):
+    """A refusal on its way to the client. `metadata` is quoted in the answer's details, so never a secret."""
+
+    refusal: Refusal
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.refusal.http} {self.refusal.reason}"
+
+
+class ConfigurationError(Exception):
+    """What an operator has to mend before the gateway can start: one line naming the key and the file."""

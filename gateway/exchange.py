@@ -1,0 +1,128 @@
+"""The one record of a request: what it asked, who asked, where it went, what was used, how it ended.
+
+Every room fills in its part; `observe` reads it whole when the request is over. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Framing(StrEnum):
+    """How an answer's body is framed, which is also how an error on it must be framed."""
+
+    UNARY = "unary"
+    """`generateContent`: one JSON object."""
+    SSE = "sse"
+    """`streamGenerateContent?alt=sse`: server-sent events."""
+    JSON_ARRAY = "json_array"
+    """`streamGenerateContent` without `alt=sse`: one JSON array, sent piecewise."""
+
+
+class Ending(StrEnum):
+    """How a request ended; exactly one for each."""
+
+    COMPLETE = "complete"
+    REFUSED = "refused"
+    """The gateway itself answered with an error, before any upstream byte."""
+    UPSTREAM_ERROR = "upstream_error"
+    """The upstream answered with an error status, passed on whole."""
+    UPSTREAM_ERROR_IN_STREAM = "upstream_error_in_stream"
+    """An error object arrived inside a 200 stream."""
+    TRUNCATED = "truncated"
+    """The upstream broke off after its first byte."""
+    SUSPECT = "suspect"
+    """The body ended cleanly, but without a finishReason or blockReason."""
+    CLIENT_ABORTED = "client_aborted"
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the raw path and query say, before anything is looked up. Source: `dialects`."""
+
+    version: str = ""
+    """`v1beta`, `v1`, `v1alpha`, or empty where the client named none."""
+    model: str = ""
+    """The model as the client wrote it, percent-decoded once."""
+    action: str = ""
+    framing: Framing = Framing.UNARY
+    query: str = ""
+    """What of the query goes upstream: `alt` and `$alt` only, still encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: a credential known to be good and scoped for the gateway."""
+
+    credential_id: str
+    """The public 16 characters of the token, never the secret."""
+    project_id: str
+    branch_id: str
+    """The credential's anchor: good on this branch and on its descendants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one response, as its last whole `usageMetadata` says (Google's fields, absent counts as 0)."""
+
+    prompt: int = 0
+    """Includes `cached`."""
+    cached: int = 0
+    candidates: int = 0
+    thoughts: int = 0
+    """Not part of `candidates`."""
+    tool_use_prompt: int = 0
+    total: int = 0
+
+    @property
+    def input(self) -> int:
+        """Billed input tokens: prompt and tool-use prompt."""
+        return self.prompt + self.tool_use_prompt
+
+    @property
+    def output(self) -> int:
+        """Billed output tokens: candidates and thoughts."""
+        return self.candidates + self.thoughts
+
+
+def _new_id() -> str:
+    return os.urandom(16).hex()
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request's record. Times are `time.monotonic()` seconds; 0.0 means that it did not happen."""
+
+    id: str = field(default_factory=_new_id)
+    client_request_id: str = ""
+    """The client's own `x-request-id`, where it is well-formed."""
+    began: float = field(default_factory=time.monotonic)
+    route: Route = field(default_factory=Route)
+    principal: Principal | None = None
+    branch_id: str = ""
+    """The branch that the host names, which may be a descendant of the credential's."""
+    model: str = ""
+    """The catalog's short id."""
+    upstream: str = ""
+    """The configured name of the upstream asked."""
+    upstream_request_id: str = ""
+    status: int = 0
+    """The status that the client was sent; 0 when it left before one."""
+    reason: str = ""
+    """The reason of the gateway's own refusal, as in `x-gateway-error`; empty when there was none."""
+    ending: Ending = Ending.REFUSED
+    usage: Usage | None = None
+    """None: the upstream reported none (unknown, which is not zero)."""
+    model_version: str = ""
+    """The `modelVersion` that the response names."""
+    first_byte: float = 0.0
+    """When the first byte of the upstream's response head was here."""
+    ended: float = 0.0
+    request_bytes: int = 0
+    """Body bytes received from the client."""
+    response_bytes: int = 0
+    """Body bytes sent to the client."""
