@@ -66,7 +66,7 @@ def printable(value: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in value[:_DETAIL_LIMIT])
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class GatewayError(Exception):
     """A refusal on its way to the client. `metadata` is quoted in the answer's details, so never a secret."""
 

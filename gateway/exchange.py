@@ -67,7 +67,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one response, as its last whole `usageMetadata` says (Google's fields, absent counts as 0)."""
+    """Tokens of one response, as its last whole `usageMetadata` says (an absent field counts as 0)."""
 
     prompt: int = 0
     """Includes `cached`."""
