@@ -1,0 +1,306 @@
+"""One client's connection: aiohttp's server protocol, with the contract's limits and endings added.
+
+What aiohttp would answer by itself must not show: its own 400 echoes the client's input, token and all. So
+malformed requests get the contract's answer here, a head has a deadline and a size, and a connection is
+closed so that no reset can overtake the last bytes written. The four names of aiohttp's `RequestHandler`
+that start with an underscore are used in this file only (tests/test_aiohttp_internals.py watches them).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+from collections.abc import Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import LineTooLong
+
+from gateway.dialects import gemini
+from gateway.errors import (
+    HTTP_HEADER_TOO_LONG,
+    HTTP_LINE_TOO_LONG,
+    HTTP_MALFORMED,
+    INTERNAL,
+    OVERLOADED,
+    GatewayError,
+    Refusal,
+)
+from gateway.exchange import Exchange
+
+HEAD_BYTES = 16 * 1024
+"""The largest request head: line and headers together."""
+HEAD_SECONDS = 10.0
+"""From a head's first byte (on a new connection: from its start) to its last."""
+IDLE_SECONDS = 75.0
+"""How long a kept-alive connection may stay without a request."""
+LINGER_SECONDS = 1.0
+"""How long what the client still sends is discarded after the last byte to it, so that it is not reset."""
+
+_log = logging.getLogger(__name__)
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Flow(Protocol):
+    """Whoever writes to a client, told when the client falls behind and when it has caught up."""
+
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+
+
+class Answer(web.StreamResponse):
+    """What a handler returns to aiohttp when the answer's bytes have been written to the transport already.
+
+    Only the public methods that aiohttp calls on a response are here: nothing is prepared or sent again, and
+    a connection that must not be kept is ended gently first.
+    """
+
+    def __init__(self, connection: ClientConnection, *, keep: bool) -> None:
+        # The parent's __init__ prepares headers and cookies that nothing here would read.
+        self._connection = connection
+        self._keep = keep
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._keep
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        if self._keep:
+            self._connection.exchange_over()
+        else:
+            await self._connection.end_gently()
+
+
+class ClientServer(web.Server):
+    """The public listener's protocol factory: aiohttp's low-level server, making `ClientConnection`s."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], object],
+        *,
+        max_connections: int,
+        trusted_proxies: tuple[IPv4Network | IPv6Network, ...],
+        on_malformed: Callable[[Exchange], None],
+    ) -> None:
+        super().__init__(handler, handler_cancellation=True)  # type: ignore[arg-type]
+        self.loop = asyncio.get_running_loop()
+        self.max_connections = max_connections
+        self.trusted_proxies = trusted_proxies
+        self.on_malformed = on_malformed
+        """Records an exchange that the HTTP parser, or the limit of connections, refused."""
+
+    def __call__(self) -> ClientConnection:
+        return ClientConnection(self)
+
+
+class ClientConnection(web.RequestHandler):
+    """A client's connection. `flow` is set by whoever writes a response body to it."""
+
+    __slots__ = (
+        "_discarding",
+        "_ended",
+        "_head_bytes",
+        "_head_timer",
+        "_in_exchange",
+        "_server",
+        "_trusted",
+        "flow",
+    )
+
+    def __init__(self, server: ClientServer) -> None:
+        super().__init__(
+            server,
+            loop=server.loop,
+            keepalive_timeout=IDLE_SECONDS,
+            access_log=None,  # type: ignore[arg-type]
+            logger=_log,
+            max_line_size=HEAD_BYTES,
+            # One less than the line's limit, so that the parser's error tells which of the two was too long.
+            max_field_size=HEAD_BYTES - 1,
+            lingering_time=0,
+            read_bufsize=64 * 1024,
+            auto_decompress=False,
+        )
+        self._server = server
+        self.flow: Flow | None = None
+        self._in_exchange = False
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._discarding = False
+        self._ended: asyncio.Future[None] | None = None
+        self._trusted: bool | None = None
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if len(self._server.connections) > self._server.max_connections:
+            self._refuse(OVERLOADED)
+        else:
+            self._head_timer = self._loop.call_later(HEAD_SECONDS, self._head_late)
+
+    def data_received(self, data: bytes) -> None:
+        if self._discarding:
+            return
+        super().data_received(data)
+        if self._in_exchange:
+            return
+        if self._messages:
+            self._in_exchange = True
+            self._head_bytes = 0
+            if self._head_timer:
+                self._head_timer.cancel()
+                self._head_timer = None
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_BYTES:
+            self._refuse(HTTP_HEADER_TOO_LONG)
+        elif self._head_timer is None:
+            self._head_timer = self._loop.call_later(HEAD_SECONDS, self._head_late)
+
+    def eof_received(self) -> None:
+        # A client that ends its side is gone (the transport closes itself now). With bytes still unread by
+        # the client that close would wait for them, so it is cut at once.
+        if self.writing_paused and self.transport:
+            self.transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
+        self._wake_ended()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.flow:
+            self.flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.flow:
+            self.flow.resume_writing()
+
+    # The handler's side
+
+    @property
+    def from_trusted_proxy(self) -> bool:
+        """Whether the peer's address is one of the configured trusted proxies."""
+        if self._trusted is None:
+            peer = self.peername
+            self._trusted = isinstance(peer, tuple) and any(
+                ip_address(peer[0].partition("%")[0]) in network for network in self._server.trusted_proxies
+            )
+        return self._trusted
+
+    def peer_is_gone(self) -> bool:
+        """Whether the client has closed its side, seen even while reading is paused.
+
+        asyncio tells nothing then: the end of the stream stands behind bytes that nobody reads.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def exchange_over(self) -> None:
+        """The connection waits for its next head, unless that has come already."""
+        self._in_exchange = bool(self._messages)
+
+    async def end_gently(self) -> None:
+        """End the connection after what is written: FIN, then discard for at most `LINGER_SECONDS`."""
+        self._start_ending()
+        if self._ended:
+            await self._ended
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> Answer:
+        """The contract's answer to what the HTTP parser refused; called by aiohttp."""
+        if status >= 500:
+            # Our handler answers its own faults: this one is aiohttp's. Its text may quote the client.
+            _log.error("fault in the HTTP server: %s", type(exc).__name__)
+            refusal = INTERNAL
+        elif isinstance(exc, LineTooLong):
+            refusal = HTTP_LINE_TOO_LONG if exc.args[1] == str(HEAD_BYTES) else HTTP_HEADER_TOO_LONG
+        else:
+            refusal = HTTP_MALFORMED
+        self._write_refusal(refusal)
+        return Answer(self, keep=False)
+
+    # Ending
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        self.force_close()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer where no handler runs, and end."""
+        self._write_refusal(refusal)
+        self._start_ending()
+
+    def _write_refusal(self, refusal: Refusal) -> None:
+        exchange = Exchange()
+        if self.transport:
+            self.transport.write(refusal_bytes(exchange, GatewayError(refusal), keep=False, with_body=True))
+        self._server.on_malformed(exchange)
+
+    def _start_ending(self) -> None:
+        transport = self.transport
+        if transport is None or self._discarding:
+            return
+        self._discarding = True
+        self._ended = self._loop.create_future()
+        self._loop.call_later(LINGER_SECONDS, self._end_now)
+        if not transport.can_write_eof():  # TLS: close_notify is the only half-close there is
+            transport.close()
+            return
+        transport.write_eof()
+        self._reading_paused = False
+        self._resume_transport_reading()
+
+    def _end_now(self) -> None:
+        if self.transport:
+            self.transport.abort() if self.writing_paused else self.transport.close()
+        self._wake_ended()
+
+    def _wake_ended(self) -> None:
+        if self._ended and not self._ended.done():
+            self._ended.set_result(None)
+
+
+def refusal_bytes(exchange: Exchange, error: GatewayError, *, keep: bool, with_body: bool) -> bytes:
+    """A refusal as it goes over the wire, noted in the exchange. A HEAD request gets it without the body."""
+    refusal = error.refusal
+    exchange.status = refusal.http
+    exchange.reason = refusal.reason
+    body = gemini.error_body(error, exchange.route.framing, exchange.id)
+    lines = [
+        f"HTTP/1.1 {refusal.http} {_REASONS[refusal.http]}",
+        "Content-Type: application/json; charset=UTF-8",
+        f"Content-Length: {len(body)}",
+        f"Date: {formatdate(usegmt=True)}",
+        f"x-request-id: {exchange.id}",
+        f"x-gateway-error: {refusal.reason}",
+        *(f"{name}: {value}" for name, value in refusal.headers),
+    ]
+    if exchange.client_request_id:
+        lines.append(f"x-client-request-id: {exchange.client_request_id}")
+    lines.append("Connection: keep-alive" if keep else "Connection: close")
+    head = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+    exchange.response_bytes = len(body) if with_body else 0
+    return head + body if with_body else head
