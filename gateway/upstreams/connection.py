@@ -1,0 +1,293 @@
+"""One HTTP/1.1 connection to an upstream: states, response parsing (llhttp, by httptools), flow control.
+
+    IDLE --start()--> ACTIVE --response and request both whole--> IDLE (back to the pool) or CLOSED
+    any state --abort(), the peer closing, a protocol error--> CLOSED
+
+A connection that stands between two whole messages is the only one that is ever used again. An unfinished
+one is aborted, never closed: a polite TLS close keeps an upstream that ignores it running for half a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+import httptools
+
+MAX_HEAD_BYTES = 64 * 1024
+"""The largest response head that is taken; llhttp itself has no limit."""
+
+
+class State(Enum):
+    IDLE = "idle"
+    ACTIVE = "active"
+    CLOSED = "closed"
+
+
+class Failure(Enum):
+    """Why a response will not become whole."""
+
+    STALE = "the pooled connection was closed before a response byte came"
+    CLOSED = "the upstream closed the connection"
+    MALFORMED = "the upstream's response is not HTTP"
+
+
+class ResponseHead:
+    """Status line and headers of a response: names and values as they came, in their order."""
+
+    __slots__ = ("chunked", "content_length", "headers", "reason", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.reason = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.content_length: bytes | None = None
+        self.chunked = False
+
+    @property
+    def has_body(self) -> bool:
+        return self.status not in (204, 304)
+
+
+class Receiver(Protocol):
+    """Who asked: told of everything that comes of its request, from within `data_received`."""
+
+    def on_response_head(self, head: ResponseHead) -> None: ...
+    def on_response_body(self, data: bytes) -> None:
+        """Body bytes without their transfer framing; called once for all that came in one read."""
+
+    def on_response_end(self) -> None:
+        """The response is whole. The connection may be back in the pool already."""
+
+    def on_response_failed(self, failure: Failure) -> None: ...
+    def on_upload_resumed(self) -> None:
+        """The upstream takes request bytes again."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """The protocol of one connection. httptools calls the `on_…` methods while data is fed."""
+
+    __slots__ = (
+        "_body",
+        "_complete",
+        "_head",
+        "_head_bytes",
+        "_in_head",
+        "_on_idle",
+        "_parser",
+        "_receiver",
+        "_request_sent",
+        "_response_began",
+        "_surplus",
+        "_until_close",
+        "idle_since",
+        "loop",
+        "reused",
+        "state",
+        "transport",
+        "writing_paused",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_idle: Callable[[UpstreamConnection], None]) -> None:
+        self.loop = loop
+        self.state = State.IDLE
+        self.reused = False
+        """Whether this connection has carried a whole exchange before."""
+        self.idle_since = 0.0
+        self.transport: asyncio.Transport | None = None
+        self.writing_paused = False
+        self._on_idle = on_idle
+        self._receiver: Receiver | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._reset()
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection {self.state.value}{' reused' if self.reused else ''}>"
+
+    def _reset(self) -> None:
+        self._head = ResponseHead()
+        self._head_bytes = 0
+        self._in_head = True
+        self._response_began = False
+        self._until_close = False
+        self._complete = False
+        self._surplus = False
+        self._request_sent = False
+        self._body: list[bytes] = []
+
+    # The asker's side
+
+    def start(self, receiver: Receiver, head: bytes) -> None:
+        """Send a request's head (and body bytes that are at hand); the response goes to the receiver."""
+        assert self.state is State.IDLE
+        assert self.transport
+        self.state = State.ACTIVE
+        self._receiver = receiver
+        self._parser = httptools.HttpResponseParser(self)
+        self.transport.write(head)
+
+    def write(self, data: bytes) -> None:
+        """Send request body bytes, framed already."""
+        if self.transport and self.state is State.ACTIVE:
+            self.transport.write(data)
+
+    def request_sent(self) -> None:
+        """The request is whole: from now on the connection may go back to the pool with its response."""
+        self._request_sent = True
+        if self._complete:
+            self._finish()
+
+    def pause_response(self) -> None:
+        if self.transport and self.state is State.ACTIVE and self.transport.is_reading():
+            self.transport.pause_reading()
+
+    def resume_response(self) -> None:
+        if self.transport and self.state is State.ACTIVE and not self.transport.is_reading():
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Give up whatever is under way, at once; the receiver hears nothing more."""
+        self._receiver = None
+        self.state = State.CLOSED
+        if self.transport:
+            self.transport.abort()
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self.state is not State.ACTIVE or self._complete:
+            self.abort()  # bytes that nobody asked for: what follows could be taken for an answer
+            return
+        assert self._parser
+        self._response_began = True
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._deliver_body()
+            self._fail(Failure.MALFORMED)
+            return
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._fail(Failure.MALFORMED)
+            return
+        self._deliver_body()
+        if self._complete:
+            self._response_whole()
+
+    def eof_received(self) -> bool:
+        return False  # closes the transport; connection_lost tells the receiver
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self.state is State.ACTIVE and not self._complete:
+            if self._until_close and exc is None:
+                self._complete = True
+                self._response_whole()
+            else:
+                stale = self.reused and not self._response_began
+                self._fail(Failure.STALE if stale else Failure.CLOSED)
+        self.state = State.CLOSED
+        self._on_idle(self)
+
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        if self._receiver:
+            self._receiver.on_upload_resumed()
+
+    # httptools' side
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._surplus = True
+
+    def on_status(self, reason: bytes) -> None:
+        self._head.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: it would need a promise in the head that the gateway does not make
+        head = self._head
+        lower = name.lower()
+        if lower == b"content-length":
+            head.content_length = value
+        elif lower == b"transfer-encoding":
+            if value.strip().lower() != b"chunked":
+                raise ValueError("a transfer coding that can't be passed on")
+            head.chunked = True
+        head.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._surplus:
+            return
+        head = self._head
+        assert self._parser
+        head.status = self._parser.get_status_code()
+        if 100 <= head.status < 200:
+            return
+        self._in_head = False
+        self._until_close = head.has_body and not head.chunked and head.content_length is None
+        if self._receiver:
+            self._receiver.on_response_head(head)
+
+    def on_body(self, data: bytes) -> None:
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._surplus:
+            return
+        if 100 <= self._head.status < 200:
+            self._head = ResponseHead()
+            return
+        self._complete = True
+
+    # Ends
+
+    def _deliver_body(self) -> None:
+        body = self._body
+        if body and self._receiver:
+            self._receiver.on_response_body(body[0] if len(body) == 1 else b"".join(body))
+            body.clear()
+
+    def _response_whole(self) -> None:
+        """Tell the receiver; a connection that can't carry another exchange is dropped first."""
+        receiver = self._receiver
+        if self._request_sent:
+            self._finish()
+        if receiver:
+            receiver.on_response_end()
+
+    def _finish(self) -> None:
+        assert self._parser
+        self._receiver = None
+        reusable = (
+            self.transport is not None
+            and not self.transport.is_closing()
+            and not self._until_close
+            and not self._surplus
+            and self._parser.should_keep_alive()
+        )
+        self._parser = None
+        if reusable:
+            self.resume_response()
+            self.state = State.IDLE
+            self.reused = True
+            self.idle_since = self.loop.time()
+            self._reset()
+            self._on_idle(self)
+        else:
+            self.abort()
+
+    def _fail(self, failure: Failure) -> None:
+        receiver = self._receiver
+        self.abort()
+        if receiver:
+            receiver.on_response_failed(failure)
