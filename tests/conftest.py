@@ -1,0 +1,26 @@
+"""Fixtures that tests of several rooms share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.gateway import Gateway, start_gateway
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway over the simulated upstream, shared by a whole test session: leave it as you found it."""
+    running = start_gateway(tmp_path_factory.mktemp("gateway"))
+    try:
+        yield running
+    finally:
+        code = running.stop()
+    assert code == 0, running.log_lines()
+
+
+@pytest.fixture(scope="session")
+def token_without_scope(gateway: Gateway) -> str:
+    """A credential that is good, but not for the AI gateway."""
+    return gateway.credential("--scope", "other")

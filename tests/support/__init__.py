@@ -1,0 +1,1 @@
+"""What several tests share: a running gateway, what a test needs from the machine."""
