@@ -87,12 +87,14 @@ class ClientServer(web.Server):
         handler: Callable[[web.BaseRequest], object],
         *,
         max_connections: int,
+        write_timeout: float,
         trusted_proxies: tuple[IPv4Network | IPv6Network, ...],
         on_malformed: Callable[[Exchange], None],
     ) -> None:
         super().__init__(handler, handler_cancellation=True)  # type: ignore[arg-type]
         self.loop = asyncio.get_running_loop()
         self.max_connections = max_connections
+        self.write_timeout = write_timeout
         self.trusted_proxies = trusted_proxies
         self.on_malformed = on_malformed
         """Records an exchange that the HTTP parser, or the limit of connections, refused."""
@@ -178,6 +180,13 @@ class ClientConnection(web.RequestHandler):
             self._head_timer = None
         self._wake_ended()
         super().connection_lost(exc)
+
+    def force_close(self) -> None:
+        # A close waits for the client to take what is written: not for longer than the write deadline.
+        transport = self.transport
+        super().force_close()
+        if transport and transport.get_write_buffer_size():
+            self._loop.call_later(self._server.write_timeout, transport.abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -274,8 +283,7 @@ class ClientConnection(web.RequestHandler):
         self._resume_transport_reading()
 
     def _end_now(self) -> None:
-        if self.transport:
-            self.transport.abort() if self.writing_paused else self.transport.close()
+        self.force_close()
         self._wake_ended()
 
     def _wake_ended(self) -> None:

@@ -54,12 +54,11 @@ class ResponseHead:
 class Receiver(Protocol):
     """Who asked: told of everything that comes of its request, from within `data_received`."""
 
-    def on_response_head(self, head: ResponseHead) -> None: ...
-    def on_response_body(self, data: bytes) -> None:
-        """Body bytes without their transfer framing; called once for all that came in one read."""
+    def on_response(self, head: ResponseHead | None, body: bytes, whole: bool) -> None:
+        """What one read brought: the head once, body bytes without their transfer framing, and the end.
 
-    def on_response_end(self) -> None:
-        """The response is whole. The connection may be back in the pool already."""
+        When `whole` comes, the connection may be back in the pool already.
+        """
 
     def on_response_failed(self, failure: Failure) -> None: ...
     def on_upload_resumed(self) -> None:
@@ -75,6 +74,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_head",
         "_head_bytes",
         "_in_head",
+        "_new_head",
         "_on_idle",
         "_parser",
         "_receiver",
@@ -108,6 +108,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._head = ResponseHead()
+        self._new_head: ResponseHead | None = None
         self._head_bytes = 0
         self._in_head = True
         self._response_began = False
@@ -170,15 +171,15 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._deliver_body()
+            self._new_head = None
+            self._deliver()
             self._fail(Failure.MALFORMED)
             return
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._fail(Failure.MALFORMED)
+        if self._in_head:
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._fail(Failure.MALFORMED)
             return
-        self._deliver_body()
-        if self._complete:
-            self._response_whole()
+        self._deliver()
 
     def eof_received(self) -> bool:
         return False  # closes the transport; connection_lost tells the receiver
@@ -188,7 +189,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.state is State.ACTIVE and not self._complete:
             if self._until_close and exc is None:
                 self._complete = True
-                self._response_whole()
+                self._deliver()
             else:
                 stale = self.reused and not self._response_began
                 self._fail(Failure.STALE if stale else Failure.CLOSED)
@@ -235,8 +236,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._in_head = False
         self._until_close = head.has_body and not head.chunked and head.content_length is None
-        if self._receiver:
-            self._receiver.on_response_head(head)
+        self._new_head = head
 
     def on_body(self, data: bytes) -> None:
         self._body.append(data)
@@ -251,19 +251,16 @@ class UpstreamConnection(asyncio.Protocol):
 
     # Ends
 
-    def _deliver_body(self) -> None:
-        body = self._body
-        if body and self._receiver:
-            self._receiver.on_response_body(body[0] if len(body) == 1 else b"".join(body))
-            body.clear()
-
-    def _response_whole(self) -> None:
-        """Tell the receiver; a connection that can't carry another exchange is dropped first."""
-        receiver = self._receiver
-        if self._request_sent:
+    def _deliver(self) -> None:
+        """Tell the receiver what this read brought; after the end the connection is free before it hears."""
+        receiver, head, body, whole = self._receiver, self._new_head, self._body, self._complete
+        self._new_head = None
+        data = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        if whole and self._request_sent:
             self._finish()
-        if receiver:
-            receiver.on_response_end()
+        if receiver and (head or data or whole):
+            receiver.on_response(head, data, whole)
 
     def _finish(self) -> None:
         assert self._parser
