@@ -1,0 +1,28 @@
+"""The configuration: `load` gives a `Config` that is checked whole, or raises one clear line.
+
+`schema` has the keys, `values` the forms of single values, `sources` the places they come from, `load` the
+checks between them. Nothing here keeps state or logs.
+"""
+
+from gateway.config.load import Config, load
+from gateway.config.schema import Branches, Server, Store, Timeouts, Upstream, UpstreamKind
+from gateway.config.sources import default_config
+from gateway.config.values import BaseUrl, HeaderName, HostSuffix, Listen, Network, StoreUrl
+
+__all__ = [
+    "BaseUrl",
+    "Branches",
+    "Config",
+    "HeaderName",
+    "HostSuffix",
+    "Listen",
+    "Network",
+    "Server",
+    "Store",
+    "StoreUrl",
+    "Timeouts",
+    "Upstream",
+    "UpstreamKind",
+    "default_config",
+    "load",
+]

@@ -1,0 +1,95 @@
+"""Every key of the configuration, with its type and its default. `docs/configuration.md` explains them."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from gateway.catalog import CatalogSettings
+from gateway.config.values import BaseUrl, HeaderName, HostSuffix, Listen, Network, StoreUrl
+from gateway.secrets import Secret
+
+UpstreamKind = Literal["simulated", "ai-studio", "gateway"]
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+SecondsOrNone = Annotated[float, msgspec.Meta(ge=0, le=86400)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=60000)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+BranchName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._/-]{1,128}\Z")]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file: it takes its own keys and no others."""
+
+
+class Server(Section, frozen=True):
+    """Where and how the gateway listens, and how it stops."""
+
+    listen: tuple[Listen, ...] = (Listen.parse("127.0.0.1:8080"),)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    admin_listen: Listen = Listen.parse("127.0.0.1:8081")
+    max_body_bytes: Count = 32 * 1024 * 1024
+    max_connections: Count = 20000
+    drain_delay_seconds: SecondsOrNone = 0.0
+    drain_seconds: SecondsOrNone = 60.0
+    trusted_proxies: tuple[Network, ...] = ()
+    forward_request_headers: tuple[HeaderName, ...] = ()
+
+
+class Store(Section, frozen=True):
+    """Where projects, branches and credentials are kept."""
+
+    url: StoreUrl
+
+
+class Branches(Section, frozen=True):
+    """How a host name says which branch it means."""
+
+    default: BranchName = "main"
+    trusted_suffixes: tuple[HostSuffix, ...] = ()
+
+
+class Timeouts(Section, frozen=True):
+    """Deadlines in seconds; `first_byte` and `idle` count from the end of the request body."""
+
+    connect: Seconds = 5.0
+    first_byte: Seconds = 600.0
+    idle: Seconds = 300.0
+    write: Seconds = 60.0
+    total: Seconds = 1800.0
+
+
+class Upstream(Section, frozen=True):
+    """One place that answers requests, and the keys that it takes."""
+
+    name: Name
+    kind: UpstreamKind
+    base_url: BaseUrl = BaseUrl("")
+    """Empty for a simulated one alone."""
+    ca_file: Path | None = None
+    keys: tuple[Secret, ...] = ()
+    """None for a simulated one alone; several are used in turn."""
+    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("*",)
+    priority: Count = 1
+    pace: Milliseconds = 0.0
+    """Between two pieces of a simulated stream."""
+
+    def serves(self, model: str) -> bool:
+        """Whether this upstream is one for the model with this short id."""
+        return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    server: Server = Server()
+    store: Store
+    branches: Branches = Branches()
+    catalog: CatalogSettings = CatalogSettings()
+    timeouts: Timeouts = Timeouts()
+    upstreams: tuple[Upstream, ...] = ()

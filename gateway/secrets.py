@@ -1,0 +1,85 @@
+"""Secrets: a value that never shows itself, and the references by which a configuration names one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_VALUE = re.compile(rb"[!-~]+")
+_MAX_BYTES = 16384  # what fits into a request header
+
+
+class Secret:
+    """A secret and the reference it came from. `repr` and `str` hide it; only `reveal` tells it."""
+
+    __slots__ = ("_value", "reference")
+
+    def __init__(self, value: str | None, reference: str) -> None:
+        self._value = value
+        self.reference = reference
+
+    def reveal(self) -> str:
+        """The secret: visible ASCII characters, at least one. RuntimeError if it was left unread."""
+        if self._value is None:
+            raise RuntimeError(f"the secret {self.reference} was not read by this command")
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    @classmethod
+    def parse(cls, reference: str, environ: Mapping[str, str], *, read: bool = True) -> Secret:
+        """The secret that `env:NAME`, `file:PATH` or `credential:NAME` (systemd's) refers to.
+
+        `read=False` checks the reference's form alone. Raises ValueError, which never quotes the secret,
+        nor a reference that could be one.
+        """
+        scheme, _, name = reference.partition(":")
+        if scheme == "env" and _VARIABLE.fullmatch(name):
+            value = _from_environment(name, environ) if read else None
+        elif scheme == "file" and name:
+            value = _from_file(reference, Path(name)) if read else None
+        elif scheme == "credential" and _CREDENTIAL.fullmatch(name):
+            value = _from_file(reference, _credential_file(reference, name, environ)) if read else None
+        else:
+            raise ValueError("expected env:NAME, file:PATH or credential:NAME, not a secret itself")
+        if value is None:
+            return cls(None, reference)
+        if not value:
+            raise ValueError(f"{reference} is empty")
+        if not _VALUE.fullmatch(value) or len(value) > _MAX_BYTES:
+            raise ValueError(f"{reference} holds something other than one line of visible ASCII characters")
+        return cls(value.decode("ascii"), reference)
+
+    def warning(self) -> str | None:
+        """What is unsafe about where it is kept, if anything."""
+        scheme, _, name = self.reference.partition(":")
+        if scheme == "file" and Path(name).stat().st_mode & 0o004:
+            return f"{self.reference} can be read by every user of this machine"
+        return None
+
+
+def _from_environment(name: str, environ: Mapping[str, str]) -> bytes:
+    value = environ.get(name)
+    if value is None:
+        raise ValueError(f"env:{name} is not set")
+    return value.encode("utf-8", "surrogateescape")
+
+
+def _credential_file(reference: str, name: str, environ: Mapping[str, str]) -> Path:
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise ValueError(f"{reference} needs CREDENTIALS_DIRECTORY, which systemd sets for a service")
+    return Path(folder, name)
+
+
+def _from_file(reference: str, path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            value = file.read(_MAX_BYTES + 3)  # one too long to pass, after its line end is gone
+    except OSError as error:
+        raise ValueError(f"{reference} cannot be read: {error.strerror}") from None
+    return value.removesuffix(b"\n").removesuffix(b"\r")
