@@ -263,9 +263,10 @@ class ClientConnection(web.RequestHandler):
         self._start_ending()
 
     def _write_refusal(self, refusal: Refusal) -> None:
+        if self.transport is None:
+            return
         exchange = Exchange()
-        if self.transport:
-            self.transport.write(refusal_bytes(exchange, GatewayError(refusal), keep=False, with_body=True))
+        self.transport.write(refusal_bytes(exchange, GatewayError(refusal), keep=False, with_body=True))
         self._server.on_malformed(exchange)
 
     def _start_ending(self) -> None:

@@ -62,7 +62,9 @@ def request_lines(
             encodings = encodings + b"," + value if encodings else value
         elif lower == b"x-server-timeout":
             if _SECONDS.fullmatch(value):
-                lines.append(b"%b: %b" % (name, value if float(value) <= longest_timeout else b"%d" % longest_timeout))
+                lines.append(
+                    b"%b: %b" % (name, value if float(value) <= longest_timeout else b"%d" % longest_timeout)
+                )
         elif lower == b"x-goog-request-params" and not renamed:
             lines.append(b"%b: %b" % (name, value))
     lines.append(b"Accept-Encoding: " + _readable(encodings))
@@ -102,3 +104,8 @@ def find(raw: RawHeaders, name: bytes) -> bytes:
         if key.lower() == name:
             return value
     return b""
+
+
+def is_clean(value: bytes) -> bool:
+    """Whether a header value has no control byte."""
+    return not _CONTROL.search(value)

@@ -11,7 +11,7 @@ from gateway.upstreams.connector import Connector
 
 
 class Kind(Protocol):
-    """What differs between kinds of upstream: the path of a model's action, and the form of the credential."""
+    """What differs between kinds of upstream: the path of a model's action and the credential's form."""
 
     KIND: str
 

@@ -90,7 +90,9 @@ class UpstreamConnection(asyncio.Protocol):
         "writing_paused",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_idle: Callable[[UpstreamConnection], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_idle: Callable[[UpstreamConnection], None]
+    ) -> None:
         self.loop = loop
         self.state = State.IDLE
         self.reused = False

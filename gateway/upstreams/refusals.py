@@ -18,7 +18,9 @@ EXAMINED_STATUSES = frozenset({400, 401, 403, 429})
 EXAMINED_BYTES = 64 * 1024
 """How much of such a body is gathered; what is longer passes as it is."""
 
-_KEY_REASONS = re.compile(r"API_KEY_.*|CONSUMER_.*|SERVICE_DISABLED|ACCESS_TOKEN_.*|CREDENTIAL_(?:INVALID|SCOPE|BRANCH)")
+_KEY_REASONS = re.compile(
+    r"API_KEY_.*|CONSUMER_.*|SERVICE_DISABLED|ACCESS_TOKEN_.*|CREDENTIAL_(?:INVALID|SCOPE|BRANCH)"
+)
 _KEY_MESSAGE = re.compile(r"\bapi[ _-]?key\b", re.IGNORECASE)
 _DELAY = re.compile(r"([0-9]{1,9})(\.[0-9]{1,9})?s")
 
