@@ -79,3 +79,11 @@ class GatewayError(Exception):
 
 class ConfigurationError(Exception):
     """What an operator has to mend before the gateway can start: one line naming the key and the file."""
+
+
+class StoreError(Exception):
+    """What an operator has to mend about the store, or asked of it in vain: one line, no secret in it."""
+
+
+class StoreUnavailable(StoreError):
+    """The store gave no answer just now: locked, damaged, gone, or more look-ups wait than may."""

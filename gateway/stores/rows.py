@@ -1,0 +1,153 @@
+"""What is kept: projects, branches, credentials, as values; and what every store can do with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from gateway.errors import StoreError, printable
+
+DEFAULT_PROJECT = "default"
+MAIN_BRANCH = "main"
+"""The branch that every project begins with."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+_ID_FORM = re.compile(r"(?:br|pr)-[a-z]+-[a-z]+-[a-z0-9]{8}")
+_SCOPE = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,127}")
+
+
+class PrincipalType(StrEnum):
+    """Whom a credential stands for."""
+
+    USER = "user"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What branches and limits belong to. Times, here and below, are whole seconds since the epoch, UTC."""
+
+    id: str
+    name: str
+    """Unique among projects."""
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch that exists. Its id is a DNS label, unique over all projects."""
+
+    id: str
+    project_id: str
+    name: str
+    """Unique among the project's branches that exist."""
+    parent_id: str | None
+    """None for a root."""
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A token's record. The token itself is kept nowhere."""
+
+    id: str
+    """The public 16 characters of the token."""
+    token_hash: bytes = field(repr=False)
+    """SHA-256 of the whole token."""
+    project_id: str
+    branch_id: str
+    name: str
+    principal_type: PrincipalType
+    scopes: tuple[str, ...]
+    created: int
+    expires: int | None
+    revoked: int | None
+
+
+class Store(Protocol):
+    """The embedded default is SQLite. A project or branch is referred to by id or name.
+
+    All methods may raise StoreUnavailable; those that change something, or name what must exist, raise
+    StoreError where it can't be done, and then nothing was changed.
+    """
+
+    async def close(self) -> None:
+        """Let go of the database; nothing else may be called after."""
+
+    async def credential(self, credential_id: str) -> Credential | None:
+        """The credential with that public id, revoked and expired ones included."""
+
+    async def lineage(self, branch_id: str) -> Sequence[str] | None:
+        """The ids of a branch, its parent, and so on up to the root; None if there is no such branch."""
+
+    async def default_lineage(self, reference: str) -> Sequence[str] | None:
+        """The same for a branch of the project `default`, by id or name."""
+
+    async def projects(self) -> Sequence[Project]:
+        """All projects, the oldest first."""
+
+    async def create_project(self, name: str) -> Project:
+        """A new project, with a branch `main`."""
+
+    async def branches(self, project: str) -> Sequence[Branch]:
+        """The project's branches, the oldest first."""
+
+    async def create_branch(self, project: str, name: str, parent: str | None) -> Branch:
+        """A new branch; without a parent, a root."""
+
+    async def delete_branch(self, project: str, branch: str) -> Branch:
+        """Delete a branch that has no children, and revoke its credentials. Returns what it was."""
+
+    async def credentials(self, project: str) -> Sequence[Credential]:
+        """The project's credentials, the oldest first, revoked and expired ones included."""
+
+    async def create_credential(
+        self,
+        project: str,
+        branch: str,
+        *,
+        credential_id: str,
+        token_hash: bytes,
+        name: str,
+        principal_type: PrincipalType,
+        scopes: Sequence[str],
+        lifetime: int | None,
+    ) -> Credential:
+        """Record a token made by `gateway.tokens`. `lifetime` in seconds; None: until it is revoked."""
+
+    async def revoke_credential(self, credential_id: str) -> Credential:
+        """Make a credential worthless from now on; one revoked before keeps its time."""
+
+
+def check_name(name: str) -> None:
+    """Raise StoreError unless this can name a project or a branch."""
+    if not _NAME.fullmatch(name):
+        raise StoreError(
+            f'name "{printable(name)}": at most 128 letters, digits and . _ - /, beginning with a letter '
+            "or digit"
+        )
+    if _ID_FORM.fullmatch(name):
+        raise StoreError(f'name "{name}": has the form of an id, and would be taken for one')
+
+
+def check_title(title: str) -> None:
+    """Raise StoreError unless this can be the name of a credential, which is free text and may be empty."""
+    if len(title) > 128 or not title.isprintable():
+        raise StoreError("name of a credential: at most 128 characters, all printable")
+
+
+def check_scopes(scopes: Sequence[str]) -> None:
+    """Raise StoreError unless these are scopes, such as `ai_gateway:invoke`."""
+    if not 1 <= len(scopes) <= 32:
+        raise StoreError("scopes: from 1 to 32")
+    for scope in scopes:
+        if not _SCOPE.fullmatch(scope):
+            raise StoreError(f'scope "{printable(scope)}": at most 128 of a-z, 0-9 and _ . : -')
+
+
+def is_reference(text: str) -> bool:
+    """Whether this may be the id or name of a project or branch; what isn't need not be looked for."""
+    return _NAME.fullmatch(text) is not None
