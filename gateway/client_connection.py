@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
 
+from gateway.config import Network
 from gateway.dialects import gemini
 from gateway.errors import (
     HTTP_HEADER_TOO_LONG,
@@ -63,7 +63,7 @@ class Answer(web.StreamResponse):
     def __init__(self, connection: ClientConnection, *, keep: bool) -> None:
         # The parent's __init__ prepares headers and cookies that nothing here would read.
         self._connection = connection
-        self._keep = keep
+        self._keep = keep and not connection.draining
 
     @property
     def keep_alive(self) -> bool:
@@ -88,7 +88,7 @@ class ClientServer(web.Server):
         *,
         max_connections: int,
         write_timeout: float,
-        trusted_proxies: tuple[IPv4Network | IPv6Network, ...],
+        trusted_proxies: Sequence[Network],
         on_malformed: Callable[[Exchange], None],
     ) -> None:
         super().__init__(handler, handler_cancellation=True)  # type: ignore[arg-type]
@@ -96,11 +96,19 @@ class ClientServer(web.Server):
         self.max_connections = max_connections
         self.write_timeout = write_timeout
         self.trusted_proxies = trusted_proxies
+        self.draining = False
         self.on_malformed = on_malformed
         """Records an exchange that the HTTP parser, or the limit of connections, refused."""
 
     def __call__(self) -> ClientConnection:
         return ClientConnection(self)
+
+    def drain(self) -> None:
+        """Keep no connection beyond its present exchange; those that have none are closed."""
+        self.draining = True
+        for connection in self.connections:
+            assert isinstance(connection, ClientConnection)
+            connection.close_if_idle()
 
 
 class ClientConnection(web.RequestHandler):
@@ -201,12 +209,22 @@ class ClientConnection(web.RequestHandler):
     # The handler's side
 
     @property
+    def draining(self) -> bool:
+        """Whether this connection ends with its present exchange."""
+        return self._server.draining
+
+    def close_if_idle(self) -> None:
+        # aiohttp's own close() would also drop the rest of a request body that is being uploaded.
+        if not self._in_exchange:
+            self.force_close()
+
+    @property
     def from_trusted_proxy(self) -> bool:
         """Whether the peer's address is one of the configured trusted proxies."""
         if self._trusted is None:
             peer = self.peername
             self._trusted = isinstance(peer, tuple) and any(
-                ip_address(peer[0].partition("%")[0]) in network for network in self._server.trusted_proxies
+                peer[0].partition("%")[0] in network for network in self._server.trusted_proxies
             )
         return self._trusted
 

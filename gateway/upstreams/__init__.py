@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,9 +35,10 @@ class Upstream:
     path_prefix: str
     """The path of the configured base URL, without a trailing slash."""
     keys: tuple[Secret, ...]
-    models: tuple[str, ...]
-    """Patterns of the short ids that it serves."""
+    serves: Callable[[str], bool]
+    """Whether it is one for the model with that short id."""
     priority: int
+    """Lower is asked first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +55,4 @@ class Target:
         query = f"?{route.query}" if route.query else ""
         path = f"{upstream.path_prefix}{upstream.kind.path(route, self.model)}{query}"
         head = b"POST %b HTTP/1.1\r\nHost: %b" % (path.encode("ascii"), upstream.host)
-        return head + b"\r\n" + upstream.kind.authorization(self.key) if self.key else head
+        return b"%b\r\n%b" % (head, upstream.kind.authorization(self.key)) if self.key else head

@@ -1,0 +1,61 @@
+"""Which upstream and which of its keys a request goes to: the first by priority that serves the model."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Iterator
+from itertools import cycle
+from urllib.parse import urlsplit
+
+from gateway import config
+from gateway.catalog import Model
+from gateway.errors import MODEL_NOT_ON_ENDPOINT, GatewayError
+from gateway.secrets import Secret
+from gateway.upstreams import Kind, Target, Upstream, ai_studio, gateway, simulated
+from gateway.upstreams.connector import Connector
+
+_KINDS: dict[str, Kind] = {module.KIND: module for module in (ai_studio, gateway, simulated)}
+
+
+def build(settings: config.Upstream, connect_timeout: float, simulator_port: int = 0) -> Upstream:
+    """A configured upstream, ready to be asked. A simulated one is at `simulator_port` on loopback."""
+    url = urlsplit(settings.base_url or f"http://127.0.0.1:{simulator_port}")
+    assert url.hostname
+    tls = None
+    if url.scheme == "https":
+        tls = ssl.create_default_context(cafile=settings.ca_file)
+        tls.set_alpn_protocols(["http/1.1"])
+    port = url.port or (443 if tls else 80)
+    return Upstream(
+        name=settings.name,
+        kind=_KINDS[settings.kind],
+        connector=Connector(url.hostname, port, tls, connect_timeout),
+        host=url.netloc.encode("ascii"),
+        path_prefix=url.path,
+        keys=settings.keys,
+        serves=settings.serves,
+        priority=settings.priority,
+    )
+
+
+class Pool:
+    """The upstreams of this gateway, in order of priority."""
+
+    def __init__(self, upstreams: Iterable[Upstream]) -> None:
+        self.upstreams = sorted(upstreams, key=lambda upstream: upstream.priority)
+        self._keys: dict[str, Iterator[Secret]] = {
+            upstream.name: cycle(upstream.keys) for upstream in self.upstreams
+        }
+
+    def choose(self, model: Model) -> Target:
+        """Where a request for the model goes. Raises GatewayError where no upstream serves it."""
+        upstream = next((upstream for upstream in self.upstreams if upstream.serves(model.id)), None)
+        if upstream is None:
+            raise GatewayError(MODEL_NOT_ON_ENDPOINT, {"model": model.id})
+        key = next(self._keys[upstream.name], None)
+        return Target(upstream, key, model.upstream_name(upstream.kind.KIND))
+
+    def close(self) -> None:
+        """Close every connection to every upstream."""
+        for upstream in self.upstreams:
+            upstream.connector.close()

@@ -1,0 +1,29 @@
+"""The simulated upstream inside this process: the simulator's application on a loopback port of its own."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from gateway.exchange import Route
+from gateway.secrets import Secret
+from gateway.simulator import create_app
+
+KIND = "simulated"
+
+
+def path(route: Route, model: str) -> str:
+    """As Google's own API has it."""
+    return f"/{route.version or 'v1beta'}/models/{model}:{route.action}"
+
+
+def authorization(key: Secret) -> bytes:
+    """Never asked for: a simulated upstream has no key."""
+    raise AssertionError("a simulated upstream has no key")
+
+
+async def start(pace: float) -> tuple[web.AppRunner, int]:
+    """Start the simulator (pace: seconds between two chunks). Its runner, to clean up, and its port."""
+    runner = web.AppRunner(create_app(pace=pace), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, runner.addresses[0][1]
