@@ -111,7 +111,9 @@ def _explain(
     if match := re.fullmatch(r"Invalid enum value '(.*)'", message):
         choices = get_args(UpstreamKind if key.endswith(".kind") else catalog.Kind)
         return key, f"{match[1]!r} is none of {', '.join(choices)}"
-    words = message.replace("`object`", "table").replace("`array`", "list").replace("`", "")
+    words = (
+        message.replace("`object`", "table").replace("`array`", "list").replace("`", "").replace(r"\\", "\\")
+    )
     return key, words[:1].lower() + words[1:]
 
 

@@ -71,8 +71,10 @@ def read_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: is not UTF-8 text") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: is nested too deeply") from None
 
 
 def default_config(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -175,8 +177,11 @@ def _from_text(kind: Any, text: str, origin: str) -> object:
     if get_origin(kind) not in (tuple, dict) and kind not in (int, float):
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        if kind in (int, float):
-            return text  # for the type check, which says what it expected
-        raise ConfigurationError(f"{origin}: is not a valid TOML value") from None
+        table = {}
+    if table.keys() == {"value"}:
+        return table["value"]
+    if kind in (int, float):
+        return text  # for the type check, which says what it expected
+    raise ConfigurationError(f"{origin}: is not a valid TOML value")

@@ -1,0 +1,66 @@
+"""`check-config`: read the configuration as `serve` would, and say what it amounts to, without a secret."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from datetime import date
+from typing import Any
+
+from gateway.config import Config, load
+
+
+def add(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser("check-config", parents=[common], help="check the configuration")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print `ok` and a summary. Raises ConfigurationError, which the command line turns into exit 2."""
+    config = load(args.config, os.environ)
+    if args.json:
+        print(json.dumps(_summary(config), indent=2))
+        return 0
+    print("ok")
+    print(f"file      {config.path or 'none: the built-in configuration'}")
+    print(f"listen    {', '.join(config.server.listen)}{' (TLS)' if config.server.tls_cert else ''}")
+    print(f"admin     {config.server.admin_listen}")
+    print(f"store     {config.store.url}")
+    for upstream in config.upstreams:
+        keys = ", ".join(key.reference for key in upstream.keys)
+        where = f" at {upstream.base_url} with {keys}" if keys else ""
+        print(f"upstream  {upstream.name}: {upstream.kind}{where}, models {', '.join(upstream.models)}")
+    for warning in _warnings(config):
+        print(f"warning   {warning}")
+    return 0
+
+
+def _warnings(config: Config) -> list[str]:
+    kinds = {upstream.kind for upstream in config.upstreams}
+    return [*config.warnings, *config.catalog.shutdown_warnings(kinds, date.today())]
+
+
+def _summary(config: Config) -> dict[str, Any]:
+    return {
+        "ok": True,
+        "file": str(config.path) if config.path else None,
+        "listen": list(config.server.listen),
+        "admin_listen": config.server.admin_listen,
+        "store": config.store.url,
+        "upstreams": [
+            {
+                "name": upstream.name,
+                "kind": upstream.kind,
+                "base_url": upstream.base_url or None,
+                "keys": [key.reference for key in upstream.keys],
+                "models": list(upstream.models),
+            }
+            for upstream in config.upstreams
+        ],
+        "warnings": _warnings(config),
+    }
