@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
+
+from aiohappyeyeballs import start_connection
 
 from gateway.upstreams.connection import State, UpstreamConnection
 
@@ -51,14 +54,19 @@ class Connector:
     async def _connect(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect_timeout):
-            _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(loop, self._settled),
-                self.host,
-                self.port,
-                ssl=self._tls,
-                server_hostname=self.host if self._tls else None,
-                happy_eyeballs_delay=0.25,
-            )
+            # uvloop has no happy eyeballs of its own: one dead address would use up the deadline.
+            addresses = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            sock = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1, loop=loop)
+            try:
+                _, connection = await loop.create_connection(
+                    lambda: UpstreamConnection(loop, self._settled),
+                    sock=sock,
+                    ssl=self._tls,
+                    server_hostname=self.host if self._tls else None,
+                )
+            except BaseException:
+                sock.close()
+                raise
         self.open.add(connection)
         return connection
 
