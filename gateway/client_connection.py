@@ -263,7 +263,9 @@ class ClientConnection(web.RequestHandler):
             _log.error("fault in the HTTP server: %s", type(exc).__name__)
             refusal = INTERNAL
         elif isinstance(exc, LineTooLong):
-            refusal = HTTP_LINE_TOO_LONG if exc.args[1] == str(HEAD_BYTES) else HTTP_HEADER_TOO_LONG
+            refusal = HTTP_LINE_TOO_LONG if exc.args[1] == HEAD_BYTES else HTTP_HEADER_TOO_LONG
+        elif message == "Too many headers received":
+            refusal = HTTP_HEADER_TOO_LONG
         else:
             refusal = HTTP_MALFORMED
         self._write_refusal(refusal)
