@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -24,3 +24,15 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 def token_without_scope(gateway: Gateway) -> str:
     """A credential that is good, but not for the AI gateway."""
     return gateway.credential("--scope", "other")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what its gateway printed last."""
+    report = yield
+    running = getattr(item, "funcargs", {}).get("gateway")
+    if report.failed and isinstance(running, Gateway):
+        report.sections.append(("gateway", "\n".join(running.log_lines()[-40:])))
+    return report
