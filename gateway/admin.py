@@ -1,0 +1,41 @@
+"""The admin listener's application: health, readiness and metrics, never on the public listener."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import web
+
+from gateway.observe import Observer
+
+
+def create_admin_app(*, ready: Callable[[], tuple[bool, str]], observer: Observer) -> web.Application:
+    """`ready` tells whether new requests should come here, and a short reason that may be shown.
+
+    Run it with `AppRunner(app, access_log=None)`: probes and scrapes are no requests to account for.
+    """
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_request: web.Request) -> web.Response:
+        is_ready, reason = ready()
+        return web.json_response({"ready": is_ready, "reason": reason}, status=200 if is_ready else 503)
+
+    async def metrics(request: web.Request) -> web.Response:
+        # Tens of milliseconds where there are many series: in a thread, streams wait for a fraction of it.
+        body, content_type = await asyncio.to_thread(observer.render, request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    app.on_response_prepare.append(_finish_head)
+    return app
+
+
+async def _finish_head(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "gateway"  # aiohttp's own tells its version and Python's
+    response.headers["Cache-Control"] = "no-store"

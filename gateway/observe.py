@@ -1,0 +1,44 @@
+"""What operators see of each request: its line in the access log and its part in the metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Container
+
+from gateway.access_log import AccessLog
+from gateway.exchange import Exchange
+from gateway.line_writer import LineWriter
+from gateway.metrics import Metrics
+
+
+class Observer:
+    """Told of every request's begin and end, on the event loop. One for each process.
+
+    `models` are the catalog's ids: the only ones that get metrics of their own. `log_fd` is where the access
+    log goes, standard output by default.
+    """
+
+    def __init__(self, *, models: Container[str], log_fd: int = 1) -> None:
+        self._writer = LineWriter(log_fd)
+        self._log = AccessLog(self._writer)
+        self._metrics = Metrics(models=models, dropped_lines=lambda: self._writer.dropped)
+
+    def begin(self) -> None:
+        """A request was taken. Each `begin` needs its `finish`."""
+        self._metrics.open_requests += 1
+
+    def finish(self, exchange: Exchange) -> None:
+        """A request is over, in whatever way. Its `ended` becomes now, unless it is set already."""
+        self._metrics.open_requests -= 1
+        if not exchange.ended:
+            exchange.ended = time.monotonic()
+        self._metrics.count(exchange)
+        self._log.record(exchange)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The metrics and their content type, in the format that the `Accept` header asks for."""
+        return self._metrics.render(accept)
+
+    async def close(self) -> None:
+        """Write out the access log."""
+        await self._writer.close()

@@ -1,0 +1,17 @@
+"""Waiting for what another thread or process brings about, with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+POLL_SECONDS = 0.005
+DEADLINE_SECONDS = 10.0
+
+
+async def eventually(what: str, holds: Callable[[], bool]) -> None:
+    """Return as soon as `holds()`; fail, naming `what`, when it does not within the deadline."""
+    deadline = asyncio.get_running_loop().time() + DEADLINE_SECONDS
+    while not holds():
+        assert asyncio.get_running_loop().time() < deadline, f"never happened: {what}"
+        await asyncio.sleep(POLL_SECONDS)
