@@ -33,6 +33,7 @@ class PromptUsage:
         declarations = [each for tool in request.each_tool for each in tool.declarations]
         if declarations:
             by_modality["TEXT"] += len(msgspec.json.encode(declarations)) // 4
+        by_modality["TEXT"] += not by_modality.total()  # no prompt is free
         self._cached = _CACHED_TOKENS if request.cached_content else 0
         if self._cached:
             by_modality["TEXT"] += self._cached
