@@ -6,7 +6,7 @@ from aiohttp import web
 
 from gateway.exchange import Route
 from gateway.secrets import Secret
-from gateway.simulator import create_app
+from gateway.simulator import create_runner
 
 KIND = "simulated"
 
@@ -23,7 +23,7 @@ def authorization(key: Secret) -> bytes:
 
 async def start(pace: float) -> tuple[web.AppRunner, int]:
     """Start the simulator (pace: seconds between two chunks). Its runner, to clean up, and its port."""
-    runner = web.AppRunner(create_app(pace=pace), access_log=None, shutdown_timeout=0.1)
+    runner = create_runner(pace=pace)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     return runner, runner.addresses[0][1]
