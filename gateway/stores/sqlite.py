@@ -206,6 +206,9 @@ class SqliteStore:
         try:
             return list(await self._reader.execute_fetchall(query, values))
         except sqlite3.Error as error:
+            # Drops the pages read, so that a file that has been mended is seen to be.
+            with suppress(sqlite3.Error):
+                await self._reader.execute_fetchall("PRAGMA shrink_memory")
             raise sqlite_file.fault(error, self._path) from None
 
     @asynccontextmanager

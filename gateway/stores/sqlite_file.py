@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from gateway.stores.rows import DEFAULT_PROJECT, MAIN_BRANCH
 
 BUSY_SECONDS = 5.0
 """How long a change waits for another process's."""
+_SMALLEST_PAGE = 512
+_DAMAGED = "not an SQLite database, or damaged; left as it is"
 _APPLICATION_ID = 0x67656D67
 
 
@@ -32,12 +35,18 @@ def prepare(file: Path) -> Path:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # SQLite gives the files beside it (-wal, -shm) the same mode. A file that is there is never opened
         # here: closing it would drop the locks that SQLite holds on it elsewhere in this process.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        status = path.stat()
     except FileExistsError as error:
-        if error.filename != str(path):
-            raise StoreError(f"{path}: {error.filename} is not a folder") from None
+        raise StoreError(f"{path}: {error.filename} is not a folder") from None
     except OSError as error:
         raise StoreError(f"{path}: can't be made ({error.strerror})") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(f"{path}: not a regular file")
+    # SQLite takes what is shorter than the smallest page for empty, and would write over it.
+    if 0 < status.st_size < _SMALLEST_PAGE:
+        raise StoreError(f"{path}: {_DAMAGED}")
     try:
         _check_form(path)
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
@@ -53,7 +62,7 @@ def fault(error: sqlite3.Error, path: Path) -> StoreUnavailable:
     """What SQLite's error means to an operator, in one line."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says where in SQLite it came up
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return StoreUnavailable(f"{path}: not an SQLite database, or damaged; left as it is")
+        return StoreUnavailable(f"{path}: {_DAMAGED}")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreUnavailable(f"{path}: locked by another process")
     return StoreUnavailable(f"{path}: {error}")

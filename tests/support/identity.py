@@ -1,0 +1,71 @@
+"""What tests of identity and branches set up: a store with credentials, a clock to turn, a fault to cause."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from gateway import tokens
+from gateway.identity import SCOPE
+from gateway.stores import DEFAULT_PROJECT, MAIN_BRANCH, PrincipalType, Store
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is turned."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def headers(**values: str) -> CIMultiDictProxy[str]:
+    """As aiohttp hands them over; `x_goog_api_key` is `x-goog-api-key`."""
+    return CIMultiDictProxy(CIMultiDict({name.replace("_", "-"): value for name, value in values.items()}))
+
+
+async def issue(
+    store: Store,
+    branch: str = MAIN_BRANCH,
+    *,
+    project: str = DEFAULT_PROJECT,
+    scopes: Sequence[str] = (SCOPE,),
+    lifetime: int | None = None,
+) -> str:
+    """A new token, recorded in the store."""
+    token = tokens.new_token()
+    await store.create_credential(
+        project,
+        branch,
+        credential_id=tokens.token_id(token),
+        token_hash=tokens.hash_token(token),
+        name="",
+        principal_type=PrincipalType.SERVICE,
+        scopes=scopes,
+        lifetime=lifetime,
+    )
+    return token
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """Garbage in place of an SQLite file that is in use; at the end it is as it was."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or the log would still answer
+    good = path.read_bytes()
+    _overwrite(path, b"garbage!" * (len(good) // 8))
+    try:
+        yield
+    finally:
+        _overwrite(path, good)
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.write(content)
