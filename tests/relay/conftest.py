@@ -1,0 +1,67 @@
+"""Every test of this folder runs on asyncio's own event loop and on uvloop's, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from tests.support.raw_upstream import RawUpstream
+from tests.support.stack import Settings, Stack, running_stack
+from tests.support.tls import TestCertificates, make_certificates
+
+Start = Callable[..., Awaitable[Stack]]
+"""Starts a stack. Arguments: fields of `Settings`, and `upstream_url` where it is not `upstream`'s."""
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Leave what the interpreter has loaded by now out of the search for what a request left behind."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="package")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> TestCertificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def upstream() -> Iterator[RawUpstream]:
+    with RawUpstream() as running:
+        yield running
+
+
+@pytest.fixture
+async def start(
+    tmp_path: Path, upstream: RawUpstream, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[Start]:
+    async with AsyncExitStack() as stacks:
+
+        async def start(upstream_url: str = upstream.url, **settings: Any) -> Stack:
+            return await stacks.enter_async_context(
+                running_stack(tmp_path, upstream_url, Settings(**settings))
+            )
+
+        yield start
+    faults = [record.getMessage() for record in caplog.get_records("call") if record.exc_info]
+    assert not faults
+
+
+@pytest.fixture
+async def stack(start: Start) -> Stack:
+    return await start()

@@ -1,0 +1,225 @@
+"""A gateway inside the test's own event loop: the real parts on a real port, over any upstream.
+
+What a process hides is there to look at: an exchange's record, the connections, what a request leaves behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway import config
+from gateway.branches import Branches
+from gateway.catalog import Catalog
+from gateway.client_connection import ClientConnection, ClientServer
+from gateway.deadlines import Timeouts
+from gateway.exchange import Exchange
+from gateway.identity import Identity
+from gateway.observe import Observer
+from gateway.proxy import Proxy
+from gateway.relay import Relay, Transfer
+from gateway.secrets import Secret
+from gateway.stores import open_store
+from gateway.upstreams.connection import State
+from gateway.upstreams.pool import Pool, build
+from tests.support.eventually import eventually
+from tests.support.identity import issue
+from tests.support.raw_client import RawClient
+
+UPSTREAM_KEY = "AQ.upstream-key-of-the-tests"
+CREDENTIAL = "x-goog-api-key"
+"""The header in which a stack's own requests carry the client's token."""
+
+
+class RecordingObserver(Observer):
+    """The real observer, which also keeps every exchange that is over."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.exchanges: list[Exchange] = []
+
+    def finish(self, exchange: Exchange) -> None:
+        super().finish(exchange)
+        self.exchanges.append(exchange)
+
+    def malformed(self, exchange: Exchange) -> None:
+        """An exchange that no handler saw."""
+        self.begin()
+        self.finish(exchange)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What of the configuration a test of the relay may want otherwise. Times are seconds."""
+
+    kind: config.UpstreamKind = "ai-studio"
+    ca_file: Path | None = None
+    connect: float = 5.0
+    first_byte: float = 10.0
+    idle: float = 10.0
+    write: float = 10.0
+    total: float = 30.0
+    max_body_bytes: int = 32 * 1024 * 1024
+    forward_request_headers: frozenset[bytes] = frozenset()
+
+
+@dataclass
+class Stack:
+    """A running gateway; made by `running_stack`."""
+
+    port: int
+    token: str
+    """Good on branch `main`."""
+    relay: Relay
+    proxy: Proxy
+    pool: Pool
+    clients: ClientServer
+    observer: RecordingObserver
+    log_path: Path
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    """What the event loop's exception handler was told."""
+
+    def client(self, *, receive_buffer: int | None = None) -> RawClient:
+        """A client that is about to connect."""
+        return RawClient("127.0.0.1", self.port, receive_buffer=receive_buffer)
+
+    def request(
+        self,
+        body: bytes = b"{}",
+        *,
+        action: str = "streamGenerateContent?alt=sse",
+        model: str = "gemini-2.5-flash",
+        headers: Iterable[tuple[str, str]] = (),
+        framing: bytes | None = None,
+        version: str = "HTTP/1.1",
+    ) -> bytes:
+        """A good request as bytes. `framing` is a line in place of the body's Content-Length."""
+        lines = [
+            f"POST /ai-gateway/gemini/v1beta/models/{model}:{action} {version}".encode(),
+            b"Host: gateway.test",
+            f"{CREDENTIAL}: {self.token}".encode(),
+            b"Content-Type: application/json",
+            b"Content-Length: %d" % len(body) if framing is None else framing,
+            *(f"{name}: {value}".encode("latin-1") for name, value in headers),
+        ]
+        return b"\r\n".join(line for line in lines if line) + b"\r\n\r\n" + body
+
+    def chunked_request(self, body: bytes = b"", **arguments: Any) -> bytes:
+        """A good request whose body is chunked; `body` holds its chunks, or their beginning."""
+        return self.request(body, framing=b"Transfer-Encoding: chunked", **arguments)
+
+    async def exchange(self, index: int = 0) -> Exchange:
+        """The record of that number, from 0, as soon as that exchange is over."""
+        await eventually(f"end of exchange {index}", lambda: len(self.observer.exchanges) > index)
+        return self.observer.exchanges[index]
+
+    async def log_lines(self) -> list[dict[str, Any]]:
+        """The access log so far, of which the last line comes with a delay: the lines of every exchange."""
+        count = len(self.observer.exchanges)
+        await eventually(
+            f"{count} lines in the log", lambda: self.log_path.read_bytes().count(b"\n") >= count
+        )
+        return [json.loads(line) for line in self.log_path.read_text("utf-8").splitlines()]
+
+    @property
+    def connections(self) -> list[ClientConnection]:
+        """Of clients, those that are open."""
+        return [one for one in self.clients.connections if isinstance(one, ClientConnection)]
+
+    @property
+    def upstream_states(self) -> list[State]:
+        """Of each open connection to the upstream."""
+        return [one.state for upstream in self.pool.upstreams for one in upstream.connector.open]
+
+    async def at_rest(self, tasks_before: set[asyncio.Task[Any]]) -> None:
+        """Return once nothing of any request is left, as the relay promises; fail where something stays."""
+        await eventually("no request under way", lambda: not self.proxy.open and not self.relay.live)
+        await eventually(
+            "every upstream connection idle",
+            lambda: all(state is State.IDLE for state in self.upstream_states),
+        )
+        await eventually("every client's connection gone", lambda: not self.connections)
+        await eventually("no task left", lambda: not self._tasks() - tasks_before)
+        gc.collect()
+        left = [one for one in gc.get_objects() if isinstance(one, Transfer)]
+        # A timer that was not cancelled, or a connection that kept its receiver, would still hold it.
+        assert not left, f"{len(left)} kept after their end"
+        assert not self.faults
+
+    def _tasks(self) -> set[asyncio.Task[Any]]:
+        return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+
+@asynccontextmanager
+async def running_stack(directory: Path, upstream_url: str, settings: Settings) -> AsyncIterator[Stack]:
+    """A stack with its files in the directory. Leaving it fails when a request has left anything behind."""
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as cleanup:
+        store = await open_store(config.StoreUrl.parse(f"sqlite:///{directory / 'gateway.db'}"))
+        cleanup.push_async_callback(store.close)
+        identity = Identity(store)
+        cleanup.push_async_callback(identity.close)
+        branches = Branches(store, default="main", trusted_suffixes=())
+        cleanup.push_async_callback(branches.close)
+        log = cleanup.enter_context((directory / "access.log").open("ab"))
+        catalog = Catalog.build()
+        observer = RecordingObserver(models={model.id for model in catalog.models}, log_fd=log.fileno())
+        cleanup.push_async_callback(observer.close)
+        pool = Pool([_upstream(upstream_url, settings)])
+        cleanup.callback(pool.close)
+        relay = Relay(
+            Timeouts(
+                first_byte=settings.first_byte,
+                idle=settings.idle,
+                write=settings.write,
+                total=settings.total,
+            ),
+            settings.max_body_bytes,
+            settings.forward_request_headers,
+        )
+        proxy = Proxy(
+            identity=identity, branches=branches, catalog=catalog, pool=pool, relay=relay, observer=observer
+        )
+        clients = ClientServer(
+            proxy.handle,
+            max_connections=10_000,
+            write_timeout=settings.write,
+            trusted_proxies=(),
+            on_malformed=observer.malformed,
+        )
+        cleanup.push_async_callback(clients.shutdown, 1.0)
+        server = await loop.create_server(clients, "127.0.0.1", 0)
+        cleanup.callback(server.close)
+        stack = Stack(
+            port=server.sockets[0].getsockname()[1],
+            token=await issue(store),
+            relay=relay,
+            proxy=proxy,
+            pool=pool,
+            clients=clients,
+            observer=observer,
+            log_path=directory / "access.log",
+        )
+        loop.set_exception_handler(lambda _, context: stack.faults.append(context))
+        tasks_before = asyncio.all_tasks(loop)
+        yield stack
+        await stack.at_rest(tasks_before)
+
+
+def _upstream(url: str, settings: Settings) -> Any:
+    return build(
+        config.Upstream(
+            name="studio",
+            kind=settings.kind,
+            base_url=config.BaseUrl(url),
+            ca_file=settings.ca_file,
+            keys=(Secret(UPSTREAM_KEY, "env:TEST"),),
+        ),
+        settings.connect,
+    )
