@@ -97,8 +97,11 @@ class Gateway:
         for listen in config.server.listen:
             await self._listen(listen)
 
-    async def serve(self) -> None:
-        """Accept requests until SIGTERM or SIGINT, then drain. A second signal cuts the drain short."""
+    async def serve(self, announce: Callable[[Gateway], Awaitable[None]]) -> None:
+        """Accept requests until SIGTERM or SIGINT, then drain. A second signal cuts the drain short.
+
+        `announce` is called when every address accepts connections and a signal ends the gateway gently.
+        """
         stop, cut = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -106,6 +109,7 @@ class Gateway:
         for server in self._servers:
             await server.start_serving()
         self._state = "serving"
+        await announce(self)
         notify("READY=1")
         await stop.wait()
         await self._drain(cut)
@@ -219,7 +223,7 @@ def _url(scheme: str, listen: Listen, bound: object) -> str:
 
 
 async def run(config: Config, announce: Callable[[Gateway], Awaitable[None]]) -> None:
-    """Serve until told to stop. `announce` is called when every address is bound, before the first request.
+    """Serve until told to stop; `announce` says so to the operator.
 
     Raises StoreError or ListenError when it can't start.
     """
@@ -232,8 +236,7 @@ async def run(config: Config, announce: Callable[[Gateway], Awaitable[None]]) ->
     gateway = Gateway(config)
     try:
         await gateway.build()
-        await announce(gateway)
-        await gateway.serve()
+        await gateway.serve(announce)
     finally:
         await gateway.close()
 

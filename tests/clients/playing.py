@@ -16,6 +16,7 @@ from tests.support.gateway import Gateway
 from tests.support.machine import PROJECT, client_python, left_out, program
 from tests.support.process import clean_environment
 
+_JS = PROJECT / "tests" / "clients" / "js"
 _SECONDS = 120.0
 """For all cases of a driver together, on a loaded machine."""
 
@@ -89,10 +90,14 @@ def python_driver(name: str, environment: str | None) -> list[str]:
 
 
 def javascript_driver(name: str) -> list[str]:
-    """The command of a driver. npm brings a node that is new enough for the clients; else the machine's."""
-    drivers = PROJECT / "tests" / "clients" / "js"
-    packages = drivers / "node_modules"
+    """The command of a driver."""
+    return [node(), str(_JS / f"{name}.mjs")]
+
+
+def node() -> str:
+    """The node that npm brought, which is new enough for the clients, or the machine's own."""
+    packages = _JS / "node_modules"
     if not packages.exists():
         left_out("the JavaScript clients are not installed (scripts/test does it, where there is npm)")
     brought = next(packages.glob("node-linux-*/bin/node"), None)
-    return [str(brought) if brought else program("node"), str(drivers / f"{name}.mjs")]
+    return str(brought) if brought else program("node")

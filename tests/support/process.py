@@ -111,5 +111,5 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] | None = None) 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would configure a gateway or a client behind a test's back."""
-    ours = re.compile(r"GATEWAY_|GEMINI_|GOOGLE_|NOTIFY_SOCKET$|(?:https?|all|no)_proxy$", re.IGNORECASE)
+    ours = re.compile(r"GATEWAY_|GEMINI_|GOOGLE_|XDG_|NOTIFY_SOCKET$|(?:https?|all|no)_proxy$", re.IGNORECASE)
     return {k: v for k, v in os.environ.items() if not ours.match(k)} | dict(extra or {})
