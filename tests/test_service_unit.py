@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gateway.config.schema import Server
 from tests.support.machine import PROJECT, program
 
 UNIT = PROJECT / "scripts" / "gateway.service"
@@ -57,3 +58,11 @@ def test_the_unit_starts_the_gateway_under_its_own_user_with_the_key_as_a_creden
 def test_a_wrong_configuration_is_not_tried_again() -> None:
     assert settings("Restart") == ["on-failure"]
     assert settings("RestartPreventExitStatus") == ["2"]
+
+
+def test_open_streams_and_connections_get_what_the_gateway_promises_them() -> None:
+    defaults = Server()
+    [stop] = settings("TimeoutStopSec")
+    assert int(stop) > defaults.drain_delay_seconds + defaults.drain_seconds
+    [files] = settings("LimitNOFILE")
+    assert int(files) > 2 * defaults.max_connections
