@@ -74,6 +74,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_head",
         "_head_bytes",
         "_in_head",
+        "_keep_alive",
         "_new_head",
         "_on_idle",
         "_parser",
@@ -116,6 +117,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._response_began = False
         self._until_close = False
         self._complete = False
+        self._keep_alive = False
         self._surplus = False
         self._request_sent = False
         self._body: list[bytes] = []
@@ -173,10 +175,12 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._new_head = None
-            self._deliver()
-            self._fail(Failure.MALFORMED)
-            return
+            if not self._complete:
+                if not self._new_head:  # otherwise nothing has been passed on, and it can still be refused
+                    self._deliver()
+                self._fail(Failure.MALFORMED)
+                return
+            self._surplus = True
         if self._in_head:
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._fail(Failure.MALFORMED)
@@ -249,6 +253,8 @@ class UpstreamConnection(asyncio.Protocol):
         if 100 <= self._head.status < 200:
             self._head = ResponseHead()
             return
+        assert self._parser
+        self._keep_alive = self._parser.should_keep_alive()  # known until the message is over
         self._complete = True
 
     # Ends
@@ -265,14 +271,12 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.on_response(head, data, whole)
 
     def _finish(self) -> None:
-        assert self._parser
         self._receiver = None
         reusable = (
             self.transport is not None
             and not self.transport.is_closing()
-            and not self._until_close
             and not self._surplus
-            and self._parser.should_keep_alive()
+            and self._keep_alive
         )
         self._parser = None
         if reusable:
