@@ -95,10 +95,10 @@ class Proxy:
 
     async def _admit(self, request: web.BaseRequest, exchange: Exchange) -> Target:
         """Every check, in the contract's order; the first that fails answers."""
-        self._check_http(request)
         exchange.client_request_id = _client_request_id(request)
         target = request.raw_path
         exchange.route, route_error = gemini.parse(target)  # pure; what it finds wrong is told further down
+        self._check_http(request)
         if self.draining:
             raise GatewayError(DRAINING)
         label = self.branches.label(self._host(request))
