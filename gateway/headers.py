@@ -8,7 +8,7 @@ that only the gateway may set.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -85,11 +85,11 @@ def _readable(accept_encoding: bytes) -> bytes:
 def response_lines(raw: RawHeaders) -> list[bytes]:
     """The upstream's headers that go to the client, each as `name: value` without its line end."""
     lines = []
-    named_hop_by_hop: Iterable[bytes] = ()
+    named_hop_by_hop: list[bytes] = []
     for name, value in raw:
         lower = name.lower()
         if lower == b"connection" and value.lower() not in (b"close", b"keep-alive"):
-            named_hop_by_hop = [token.strip().lower() for token in value.split(b",")]
+            named_hop_by_hop += [token.strip().lower() for token in value.split(b",")]
         if lower in _RESPONSE_DROPPED or lower.startswith(b"x-gateway-") or _CONTROL.search(value):
             continue
         lines.append(b"%b: %b" % (name, value))
