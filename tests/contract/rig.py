@@ -47,13 +47,14 @@ models = ["gemini-3-flash"]
 
 @dataclass
 class Identities:
-    """Tokens and branch hosts. `main` is the parent of `child`, and of `sibling`."""
+    """Tokens and branch hosts. `main` is the parent of `child` and `sibling`; `other main` has other ids."""
 
     main: str = ""
     child: str = ""
     other_project: str = ""
     without_scope: str = ""
     expired: str = ""
+    """It lacks the scope, too."""
     revoked: str = ""
     hosts: dict[str, str] = field(default_factory=dict)
     """Host names by the branch's name."""
@@ -133,11 +134,12 @@ async def _identities(database: Path) -> Identities:
             child=await issue(store, "child"),
             other_project=await issue(store, project="other"),
             without_scope=await issue(store, scopes=("projects:read",)),
-            expired=await issue(store, lifetime=0),
+            expired=await issue(store, scopes=("projects:read",), lifetime=0),
             revoked=await issue(store),
         )
         await store.revoke_credential(known.revoked[8:24])
         known.ids = {branch.name: branch.id for branch in await store.branches("default")}
+        known.ids["other main"] = (await store.branches("other"))[0].id
         known.hosts = {name: f"{identifier}-api{SUFFIX}" for name, identifier in known.ids.items()}
     finally:
         await store.close()
