@@ -19,19 +19,31 @@ STOP_SECONDS = 30.0
 
 
 class Process:
-    """`python -m gateway …` in the background, standard output and error read as one list of lines."""
+    """`python -m gateway …` in the background, standard output and error read as one list of lines.
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    With `stdout`, a file descriptor, standard output goes there, and only standard error is read.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        stdout: int | None = None,
+    ) -> None:
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "gateway", *arguments],
             cwd=PROJECT,
             env=clean_environment(environment),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE if stdout is None else stdout,
+            stderr=subprocess.STDOUT if stdout is None else subprocess.PIPE,
             text=True,
             errors="replace",
         )
+        output = self.popen.stdout or self.popen.stderr
+        assert output is not None
+        self._output = output
         self._lines: list[str] = []
         self._ended = False
         self._changed = threading.Condition()
@@ -39,8 +51,7 @@ class Process:
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
+        for line in self._output:
             with self._changed:
                 self._lines.append(line.rstrip("\n"))
                 self._changed.notify_all()
@@ -73,11 +84,15 @@ class Process:
         """SIGTERM, then the exit code; a process that outlives its deadline is killed, which fails."""
         if self.popen.poll() is None:
             self.popen.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """The exit code, once the process ends by itself; one that does not is killed, which fails."""
         try:
-            code = self.popen.wait(STOP_SECONDS)
+            code = self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError("still running after SIGTERM:\n" + "\n".join(self.log_lines())) from None
+            raise AssertionError("the process does not end:\n" + "\n".join(self.log_lines())) from None
         self._close()
         return code
 
@@ -89,8 +104,7 @@ class Process:
 
     def _close(self) -> None:
         self._reader.join(STOP_SECONDS)
-        if self.popen.stdout is not None:
-            self.popen.stdout.close()
+        self._output.close()
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
