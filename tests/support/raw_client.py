@@ -100,6 +100,7 @@ class RawClient:
         async with self._limit(f"the peer to take {len(data)} bytes"):
             for piece in cut(data, splits):
                 await asyncio.get_running_loop().sock_sendall(self._sock, piece)
+                await asyncio.sleep(0)  # a server in this same event loop reads each piece by itself
 
     async def send_until_stalled(self, data: bytes, quiet: float = 0.3) -> int:
         """Sends until it is all sent or for `quiet` seconds the kernel takes no more; how much it took."""
