@@ -10,6 +10,7 @@ one is aborted, never closed: a polite TLS close keeps an upstream that ignores 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
@@ -71,6 +72,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_complete",
+        "_ended_by_peer",
         "_head",
         "_head_bytes",
         "_in_head",
@@ -117,6 +119,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._response_began = False
         self._until_close = False
         self._complete = False
+        self._ended_by_peer = False
         self._keep_alive = False
         self._surplus = False
         self._request_sent = False
@@ -188,12 +191,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._deliver()
 
     def eof_received(self) -> bool:
+        self._ended_by_peer = self.transport is not None and _is_sure_end(self.transport)
         return False  # closes the transport; connection_lost tells the receiver
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         if self.state is State.ACTIVE and not self._complete:
-            if self._until_close and exc is None:
+            if self._until_close and self._ended_by_peer and exc is None:
                 self._complete = True
                 self._deliver()
             else:
@@ -294,3 +298,14 @@ class UpstreamConnection(asyncio.Protocol):
         self.abort()
         if receiver:
             receiver.on_response_failed(failure)
+
+
+def _is_sure_end(transport: asyncio.BaseTransport) -> bool:
+    """Whether the end of the stream is the peer's word: under TLS a FIN alone may be anybody's, or a crash."""
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        return not tls.read(1)  # close_notify reads as an end
+    except ssl.SSLError:
+        return False

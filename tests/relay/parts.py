@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tests.support.raw_client import RawResponse
@@ -49,3 +51,13 @@ def error_event(body: bytes, sent: bytes) -> int:
     code = error_of(event.removeprefix(b"data: "))["code"]
     assert isinstance(code, int)
     return code
+
+
+@contextmanager
+def case(what: object) -> Iterator[None]:
+    """Says in which case of a table a test failed."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in the case of {what}")
+        raise
