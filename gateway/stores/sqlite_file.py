@@ -44,6 +44,8 @@ def prepare(file: Path) -> Path:
         raise StoreError(f"{path}: can't be made ({error.strerror})") from None
     if not stat.S_ISREG(status.st_mode):
         raise StoreError(f"{path}: not a regular file")
+    if not os.access(path, os.R_OK | os.W_OK):  # SQLite would be content with reading, until the first change
+        raise StoreError(f"{path}: this user may not read and write it")
     # SQLite takes what is shorter than the smallest page for empty, and would write over it.
     if 0 < status.st_size < _SMALLEST_PAGE:
         raise StoreError(f"{path}: {_DAMAGED}")
