@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import signal
+import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import date
@@ -19,6 +22,7 @@ from gateway.client_connection import LINGER_SECONDS, ClientServer
 from gateway.config import Config, Listen
 from gateway.config import Upstream as UpstreamSettings
 from gateway.deadlines import Timeouts
+from gateway.errors import StoreUnavailable
 from gateway.exchange import Exchange
 from gateway.identity import Identity
 from gateway.notify import notify
@@ -30,6 +34,10 @@ from gateway.upstreams import Upstream, simulated
 from gateway.upstreams.pool import Pool, build
 
 BACKLOG = 1024
+CUT_SECONDS = 2.0
+"""How often the store is asked whose streams are to be ended."""
+CUT_WINDOW_SECONDS = 30.0
+"""How long that is asked for: a stream may still begin while a cached answer is young enough."""
 _log = logging.getLogger(__name__)
 
 
@@ -106,6 +114,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, lambda: cut.set() if stop.is_set() else stop.set())
+        cutting = loop.create_task(self._cut_revoked())
+        self._stack.callback(cutting.cancel)
         for server in self._servers:
             await server.start_serving()
         self._state = "serving"
@@ -117,6 +127,14 @@ class Gateway:
     async def close(self) -> None:
         """Take everything down that was built."""
         await self._stack.aclose()
+
+    async def _cut_revoked(self) -> None:
+        """End the streams of credentials that were revoked with them (`credentials revoke --now`)."""
+        while True:
+            await asyncio.sleep(CUT_SECONDS)
+            if self._relay.live:
+                with suppress(StoreUnavailable):
+                    self._relay.cut(await self.store.cut_since(time.time() - CUT_WINDOW_SECONDS))
 
     async def _drain(self, cut: asyncio.Event) -> None:
         server = self.config.server
@@ -148,6 +166,7 @@ class Gateway:
         listen = self.config.server.admin_listen
         site: web.BaseSite
         if listen.path:
+            _check_unused(listen)
             site = web.UnixSite(runner, listen.path)
         else:
             site = web.TCPSite(runner, listen.host, listen.port)
@@ -169,6 +188,7 @@ class Gateway:
         handshake = 10.0 if tls else None
         try:
             if listen.path:
+                _check_unused(listen)
                 server = await loop.create_unix_server(
                     self._clients,
                     listen.path,
@@ -187,9 +207,13 @@ class Gateway:
                     backlog=BACKLOG,
                     start_serving=False,
                 )
+            self._stack.callback(server.close)
+            # Two may have bound the same address; which of them gets it, uvloop would not tell.
+            for bound in server.sockets:
+                with socket.fromfd(bound.fileno(), bound.family, bound.type) as same:
+                    same.listen(BACKLOG)
         except OSError as error:
             raise _cannot_listen(listen, error) from None
-        self._stack.callback(server.close)
         self._servers.append(server)
         name = server.sockets[0].getsockname()
         self.addresses.append(
@@ -212,7 +236,22 @@ async def _first(*waits: Awaitable[object]) -> None:
 
 
 def _cannot_listen(listen: Listen, error: OSError) -> ListenError:
-    return ListenError(f"cannot listen on {listen}: {(error.strerror or str(error)).lower()}")
+    # uvloop puts the address into its text, too; an address that can't be resolved has no such number.
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+    return ListenError(f"cannot listen on {listen}: {why.lower()}")
+
+
+def _check_unused(listen: Listen) -> None:
+    """Raise ListenError where somebody listens on a Unix socket: the event loop would take it from them."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(listen.path)
+        except BlockingIOError:  # they have more connections waiting than they take
+            pass
+        except OSError:
+            return
+    raise ListenError(f"cannot listen on {listen}: address already in use")
 
 
 def _url(scheme: str, listen: Listen, bound: object) -> str:
@@ -227,18 +266,22 @@ async def run(config: Config, announce: Callable[[Gateway], Awaitable[None]]) ->
 
     Raises StoreError or ListenError when it can't start.
     """
-    _raise_file_limit(config.server.max_connections)
+    gateway = Gateway(config)
+    try:
+        await gateway.build()
+        _raise_file_limit(config.server.max_connections)
+        _warn(config)
+        await gateway.serve(announce)
+    finally:
+        await gateway.close()
+
+
+def _warn(config: Config) -> None:
     for warning in config.warnings:
         _log.warning("%s", warning)
     kinds = {upstream.kind for upstream in config.upstreams}
     for warning in config.catalog.shutdown_warnings(kinds, date.today()):
         _log.warning("%s", warning)
-    gateway = Gateway(config)
-    try:
-        await gateway.build()
-        await gateway.serve(announce)
-    finally:
-        await gateway.close()
 
 
 def _raise_file_limit(connections: int) -> None:

@@ -48,9 +48,7 @@ def test_a_signal_right_after_the_announcement_ends_it_gently(tmp_path: Path, nu
 
 
 def test_the_option_listen_wins_over_the_environment(tmp_path: Path) -> None:
-    process = Process(
-        ["serve", "--listen", "localhost:0"], at_home(tmp_path, SERVER__LISTEN="127.0.0.1:1")
-    )
+    process = Process(["serve", "--listen", "localhost:0"], at_home(tmp_path, SERVER__LISTEN="127.0.0.1:1"))
     try:
         assert process.wait_for_line(LISTENING)[1].startswith("http://localhost:")
     finally:
