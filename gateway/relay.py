@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Container
 from time import monotonic
 
 from aiohttp import web
@@ -17,7 +18,14 @@ from gateway import headers
 from gateway.client_connection import Answer, ClientConnection
 from gateway.deadlines import Deadlines, Timeouts, Waiting
 from gateway.downstream import Downstream
-from gateway.errors import DRAINING, UPSTREAM_FAILED, UPSTREAM_TIMEOUT, GatewayError, Refusal
+from gateway.errors import (
+    CREDENTIAL_INVALID,
+    DRAINING,
+    UPSTREAM_FAILED,
+    UPSTREAM_TIMEOUT,
+    GatewayError,
+    Refusal,
+)
 from gateway.exchange import Ending, Exchange
 from gateway.metering import UsageReader
 from gateway.upload import Upload, UploadError
@@ -56,6 +64,12 @@ class Relay:
         for transfer in tuple(self.live):
             transfer.fail(DRAINING, Ending.TRUNCATED)
 
+    def cut(self, credential_ids: Container[str]) -> None:
+        """End what is under way for these credentials."""
+        for transfer in tuple(self.live):
+            if transfer.credential_id in credential_ids:
+                transfer.fail(CREDENTIAL_INVALID, Ending.TRUNCATED)
+
 
 class Transfer:
     """One request's passage: receiver of an upstream connection, and flow of a client connection."""
@@ -86,6 +100,11 @@ class Transfer:
         self._gathered: list[bytes] = []
         self._unread = 0
         """Bytes that a client which is behind had yet to take when last looked at."""
+
+    @property
+    def credential_id(self) -> str:
+        """Who asked."""
+        return self._exchange.principal.credential_id if self._exchange.principal else ""
 
     # The life of one request
 

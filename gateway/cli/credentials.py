@@ -51,6 +51,7 @@ def add(
         "revoke", parents=parents, help="make a credential worthless, at once and for good"
     )
     revoke.add_argument("id", metavar="ID", help="the public id, 16 characters")
+    revoke.add_argument("--now", action="store_true", help="cut its streams under way, too")
     revoke.set_defaults(run=_revoke)
 
 
@@ -120,7 +121,7 @@ def _revoke(args: argparse.Namespace) -> int:
         return management.fail("not the id of a credential (16 lower-case letters and digits)", code=2)
 
     async def action(store: Store) -> None:
-        credential = await store.revoke_credential(args.id)
+        credential = await store.revoke_credential(args.id, cut=args.now)
         revoked = management.when(credential.revoked or 0)
         if args.json:
             management.print_json({"id": credential.id, "revoked": revoked})

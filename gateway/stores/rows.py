@@ -118,8 +118,14 @@ class Store(Protocol):
     ) -> Credential:
         """Record a token made by `gateway.tokens`. `lifetime` in seconds; None: until it is revoked."""
 
-    async def revoke_credential(self, credential_id: str) -> Credential:
-        """Make a credential worthless from now on; one revoked before keeps its time."""
+    async def revoke_credential(self, credential_id: str, *, cut: bool = False) -> Credential:
+        """Make a credential worthless from now on; one revoked before keeps its time.
+
+        `cut`: its streams under way are to be ended too.
+        """
+
+    async def cut_since(self, since: float) -> Sequence[str]:
+        """The ids of the credentials whose streams were to be ended since then (seconds since the epoch)."""
 
 
 def check_name(name: str) -> None:

@@ -190,17 +190,22 @@ class SqliteStore:
             )
         return credential
 
-    async def revoke_credential(self, credential_id: str) -> Credential:
+    async def revoke_credential(self, credential_id: str, *, cut: bool = False) -> Credential:
+        now = int(time.time())
         async with self._change():
             await self._run(
-                "UPDATE credentials SET revoked = ? WHERE id = ? AND revoked IS NULL",
-                int(time.time()),
-                credential_id,
+                "UPDATE credentials SET revoked = ? WHERE id = ? AND revoked IS NULL", now, credential_id
             )
+            if cut:
+                await self._run("UPDATE credentials SET cut = ? WHERE id = ?", now, credential_id)
             found = await self._run(f"{_CREDENTIAL} WHERE id = ?", credential_id)
             if not found:
                 raise StoreError(f'no credential "{printable(credential_id)}"')
         return _credential(found[0])
+
+    async def cut_since(self, since: float) -> Sequence[str]:
+        found = await self._look_up("SELECT id FROM credentials WHERE cut >= ?", int(since))
+        return [row[0] for row in found]
 
     async def _look_up(self, query: str, *values: object) -> list[Any]:
         try:

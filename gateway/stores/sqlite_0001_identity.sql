@@ -31,7 +31,9 @@ CREATE TABLE credentials (
     created        INTEGER NOT NULL,
     expires        INTEGER,
     revoked        INTEGER,
+    cut            INTEGER,     -- revoked with its streams under way; when
     FOREIGN KEY (project_id, branch_id) REFERENCES branches (project_id, id)
 ) STRICT;
 
 CREATE INDEX credentials_by_branch ON credentials (branch_id);
+CREATE INDEX credentials_by_cut ON credentials (cut) WHERE cut IS NOT NULL;
