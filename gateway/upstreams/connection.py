@@ -221,7 +221,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._surplus = True
 
     def on_status(self, reason: bytes) -> None:
-        self._head.reason += reason
+        if self._in_head:
+            self._head.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
@@ -249,7 +250,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._new_head = head
 
     def on_body(self, data: bytes) -> None:
-        self._body.append(data)
+        if not self._surplus:
+            self._body.append(data)
 
     def on_message_complete(self) -> None:
         if self._surplus:

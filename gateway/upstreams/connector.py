@@ -67,6 +67,8 @@ class Connector:
             except BaseException:
                 sock.close()
                 raise
+        if connection.state is not State.IDLE:
+            raise ConnectionResetError("the peer closed it, or spoke first, while it was being opened")
         self.open.add(connection)
         return connection
 
