@@ -23,7 +23,7 @@ from gateway.errors import (
 from gateway.exchange import Principal
 from gateway.stores.ids import new_branch_id
 from gateway.stores.sqlite import SqliteStore
-from tests.support.identity import Clock, damaged
+from tests.support.identity import Clock, damaged, opened
 
 ID = "br-winter-pond-a1b2c3d4"
 HOST = f"{ID}-api.ai.example.com"
@@ -156,16 +156,15 @@ class Tree:
 @pytest.fixture
 async def tree(tmp_path: Path) -> AsyncIterator[Tree]:
     path, clock = tmp_path / "gateway.db", Clock()
-    store = await SqliteStore.open(path)
-    ids = {"main": (await store.branches("default"))[0].id}
-    for name, parent in (("preview/x", "main"), ("preview/x/y", "preview/x"), ("staging", None)):
-        ids[name] = (await store.create_branch("default", name, parent)).id
-    other = await store.create_project("other")
-    ids["other"] = (await store.branches(other.id))[0].id
-    branches = Branches(store, default="main", trusted_suffixes=[".ai.example.com"], clock=clock)
-    yield Tree(path, store, clock, ids, branches)
-    await branches.close()
-    await store.close()
+    async with opened(path) as store:
+        ids = {"main": (await store.branches("default"))[0].id}
+        for name, parent in (("preview/x", "main"), ("preview/x/y", "preview/x"), ("staging", None)):
+            ids[name] = (await store.create_branch("default", name, parent)).id
+        other = await store.create_project("other")
+        ids["other"] = (await store.branches(other.id))[0].id
+        branches = Branches(store, default="main", trusted_suffixes=[".ai.example.com"], clock=clock)
+        yield Tree(path, store, clock, ids, branches)
+        await branches.close()
 
 
 async def test_a_credential_is_good_on_its_branch_and_below_and_nowhere_else(tree: Tree) -> None:

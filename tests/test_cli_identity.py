@@ -14,10 +14,9 @@ import pytest
 
 from gateway import tokens
 from gateway.cli import main
-from gateway.errors import GatewayError
+from gateway.errors import CREDENTIAL_INVALID, GatewayError
 from gateway.identity import Identity
-from gateway.stores.sqlite import SqliteStore
-from tests.support.identity import Clock, headers
+from tests.support.identity import Clock, headers, opened
 from tests.support.process import run
 
 CONFIGURATION = """
@@ -253,19 +252,19 @@ def test_a_bad_configuration_is_exit_2(operator: Operator) -> None:
 
 
 async def test_commands_work_while_a_gateway_has_the_store_open(operator: Operator) -> None:
-    store, clock = await SqliteStore.open(operator.store_path), Clock()
-    identity = Identity(store, clock=clock)
-
     async def command(*arguments: str) -> str:
         return await asyncio.to_thread(run, [*arguments, "--config", str(operator.config_path)])
 
-    token = (await command("credentials", "create", "--branch", "main")).strip()
-    sent = headers(Authorization=f"Bearer {token}")
-    principal = await identity.authenticate(sent, "")
-    assert principal.credential_id == tokens.token_id(token)
-    await command("credentials", "revoke", principal.credential_id)
-    clock.now += 4
-    with pytest.raises(GatewayError):
-        await identity.authenticate(sent, "")
-    await identity.close()
-    await store.close()
+    async with opened(operator.store_path) as store:
+        clock = Clock()
+        identity = Identity(store, clock=clock)
+        token = (await command("credentials", "create", "--branch", "main")).strip()
+        sent = headers(Authorization=f"Bearer {token}")
+        principal = await identity.authenticate(sent, "")
+        assert principal.credential_id == tokens.token_id(token)
+        await command("credentials", "revoke", principal.credential_id)
+        clock.now += 4
+        with pytest.raises(GatewayError) as refused:
+            await identity.authenticate(sent, "")
+        assert refused.value.refusal is CREDENTIAL_INVALID
+        await identity.close()

@@ -23,7 +23,7 @@ from gateway.exchange import Principal
 from gateway.identity import Identity
 from gateway.stores.rows import Credential
 from gateway.stores.sqlite import SqliteStore
-from tests.support.identity import Clock, damaged, headers, issue
+from tests.support.identity import Clock, damaged, headers, issue, opened
 
 
 class CountingStore:
@@ -61,12 +61,11 @@ class Parts:
 
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
-    store = await SqliteStore.open(tmp_path / "gateway.db")
-    counting, clock, wall = CountingStore(store), Clock(), Clock(time.time())
-    identity = Identity(counting, clock=clock, wall=wall)
-    yield Parts(tmp_path / "gateway.db", store, counting, clock, wall, identity)
-    await identity.close()
-    await store.close()
+    async with opened(tmp_path / "gateway.db") as store:
+        counting, clock, wall = CountingStore(store), Clock(), Clock(time.time())
+        identity = Identity(counting, clock=clock, wall=wall)
+        yield Parts(tmp_path / "gateway.db", store, counting, clock, wall, identity)
+        await identity.close()
 
 
 async def test_a_good_token_tells_who_asks_in_each_carrier(parts: Parts) -> None:
@@ -128,9 +127,8 @@ async def test_an_expiry_counts_though_the_answer_is_in_the_cache(parts: Parts) 
 async def test_a_revocation_by_another_process_is_seen_within_four_seconds(parts: Parts) -> None:
     token = await issue(parts.store)
     await parts.ask(token)
-    command = await SqliteStore.open(parts.path)
-    await command.revoke_credential(tokens.token_id(token))
-    await command.close()
+    async with opened(parts.path) as command:
+        await command.revoke_credential(tokens.token_id(token))
     parts.clock.now += 3.9
     await parts.ask(token)  # still the answer of the cache
     parts.clock.now += 0.1

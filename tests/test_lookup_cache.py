@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 import pytest
 
@@ -51,6 +52,13 @@ class Cached:
         return await self.cache.get(key, lambda: self.source.fetch(key))
 
 
+def at_once(call: Coroutine[object, None, str | None]) -> str | None:
+    """What a call returns that does not wait for anything."""
+    with pytest.raises(StopIteration) as ended:
+        call.send(None)
+    return ended.value.value  # type: ignore[no-any-return]
+
+
 async def test_an_answer_is_asked_for_once_in_four_seconds() -> None:
     cached = Cached()
     cached.source.values["a"] = "1"
@@ -78,6 +86,7 @@ async def test_nothing_found_is_remembered_and_forgotten_alike() -> None:
     del cached.source.values["a"]
     cached.clock.now += 4
     assert await cached.get("a") is None
+    assert at_once(cached.get("a")) is None
 
 
 async def test_an_answer_ages_from_when_it_was_asked_for() -> None:
@@ -124,13 +133,26 @@ async def test_in_an_outage_only_the_first_waits_for_the_store() -> None:
     cached.clock.now += 5
     assert await cached.get("a") == "1"
     cached.source.open.clear()  # the store now takes for ever, and nobody notices
-    assert await cached.get("a") == "1"
+    assert at_once(cached.get("a")) == "1"
     assert len(cached.cache._flights) == 1  # but it is asked again
     cached.source.away = False
     cached.source.values["a"] = "2"
     cached.source.open.set()
     await eventually("the next answer", lambda: not cached.cache._flights)
     assert await cached.get("a") == "2"
+
+
+async def test_an_outage_is_over_as_soon_as_the_store_answers_anybody() -> None:
+    cached = Cached()
+    cached.source.values["a"] = "1"
+    await cached.get("a")
+    cached.source.away = True
+    cached.clock.now += 5
+    assert await cached.get("a") == "1"
+    cached.source.away = False
+    del cached.source.values["a"]
+    assert await cached.get("b") is None
+    assert await cached.get("a") is None
 
 
 async def test_an_outage_that_nobody_noticed_the_end_of_hides_no_revocation() -> None:
@@ -153,6 +175,7 @@ async def test_a_store_that_hangs_costs_a_caller_its_patience_and_no_more() -> N
     cached.source.open.clear()
     cached.clock.now += 5
     assert await cached.get("a") == "1"
+    assert at_once(cached.get("a")) == "1"
     with pytest.raises(StoreUnavailable):
         await cached.get("b")
     cached.source.open.set()
@@ -227,6 +250,19 @@ async def test_strangers_push_out_strangers_only() -> None:
         cached.source.values[f"good {n}"] = "1"
         await cached.get(f"good {n}")
     assert cached.cache.fresh("good") is None
+
+
+async def test_the_answer_longest_out_of_use_makes_room() -> None:
+    cached = Cached(size=2)
+    cached.source.values = {"a": "1", "b": "1", "c": "1"}
+    await cached.get("a")
+    await cached.get("b")
+    cached.clock.now += 4
+    await cached.get("a")
+    await cached.get("c")
+    assert cached.cache.fresh("a") is not None
+    assert cached.cache.fresh("c") is not None
+    assert cached.source.asked == ["a", "b", "a", "c"]
 
 
 async def test_closing_frees_those_who_wait() -> None:

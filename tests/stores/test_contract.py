@@ -17,9 +17,9 @@ from tests.support.identity import issue
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(StoreUrl.parse(f"sqlite:///{tmp_path}/gateway.db"))
-    yield opened
-    await opened.close()
+    store = await open_store(StoreUrl.parse(f"sqlite:///{tmp_path}/gateway.db"))
+    yield store
+    await store.close()
 
 
 async def names(store: Store, project: str = "default") -> list[str]:

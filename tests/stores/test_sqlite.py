@@ -17,7 +17,7 @@ import pytest
 from gateway import tokens
 from gateway.stores import StoreError, StoreUnavailable
 from gateway.stores.sqlite import SqliteStore
-from tests.support.identity import damaged, issue
+from tests.support.identity import damaged, issue, opened
 from tests.support.machine import PROJECT
 
 # Opens the store once told to, makes as many branches as told, and prints what it found.
@@ -43,6 +43,16 @@ def file_in(folder: Path) -> Path:
     return folder / "gateway.db"
 
 
+async def refusal(path: Path) -> str:
+    """What opening a file ends with, in one line."""
+    with pytest.raises(StoreError) as told:
+        async with opened(path):
+            pass
+    assert str(told.value).startswith(f"{path}: ")
+    assert "\n" not in str(told.value)
+    return str(told.value).removeprefix(f"{path}: ")
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -50,44 +60,38 @@ def mode(path: Path) -> int:
 async def test_file_and_folder_are_made_for_their_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        store = await SqliteStore.open(file_in(tmp_path / "a" / "b"))
-        try:
+        async with opened(file_in(tmp_path / "a" / "b")) as store:
             await store.create_branch("default", "x", "main")
             assert mode(tmp_path / "a" / "b") == 0o700
             files = list((tmp_path / "a" / "b").iterdir())
             assert [mode(file) for file in files] == [0o600] * 3, files
-        finally:
-            await store.close()
     finally:
         os.umask(before)
 
 
 async def test_what_was_kept_is_there_again_and_no_token_is_in_the_file(tmp_path: Path) -> None:
     path = file_in(tmp_path / "odd ?#% name")
-    store = await SqliteStore.open(path)
-    project, branches = (await store.projects())[0], await store.branches("default")
-    token = await issue(store)
-    credential = await store.credential(tokens.token_id(token))
-    await store.close()
-    store = await SqliteStore.open(path)
-    assert (await store.projects(), await store.branches("default")) == ([project], branches)
-    assert await store.credential(tokens.token_id(token)) == credential
-    await store.close()
+    async with opened(path) as store:
+        project, branches = (await store.projects())[0], await store.branches("default")
+        token = await issue(store)
+        credential = await store.credential(tokens.token_id(token))
+    async with opened(path) as store:
+        assert (await store.projects(), await store.branches("default")) == ([project], branches)
+        assert await store.credential(tokens.token_id(token)) == credential
     assert token[25:].encode() not in path.read_bytes()
 
 
 async def test_the_file_is_as_durable_as_promised(tmp_path: Path) -> None:
-    store = await SqliteStore.open(file_in(tmp_path))
-    settings = [
-        [(await connection.execute_fetchall(f"PRAGMA {name}"), name) for name in names]
-        for connection, names in (
-            (store._writer, ["journal_mode", "synchronous", "foreign_keys", "busy_timeout"]),
-            (store._reader, ["journal_mode", "query_only", "busy_timeout"]),
-        )
-    ]
-    values = [[value for [(value,)], _ in connection] for connection in settings]
-    await store.close()
-    assert values == [["wal", 2, 1, 5000], ["wal", 1, 1000]]
+    async with opened(file_in(tmp_path)) as store:
+        for connection, expected in (
+            (
+                store._writer,
+                {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000},
+            ),
+            (store._reader, {"journal_mode": "wal", "query_only": 1, "busy_timeout": 1000}),
+        ):
+            for name, value in expected.items():
+                assert list(await connection.execute_fetchall(f"PRAGMA {name}")) == [(value,)], name
 
 
 @pytest.mark.parametrize("attempt", range(3))
@@ -123,44 +127,65 @@ def test_processes_that_start_at_once_find_one_store(tmp_path: Path, attempt: in
 
 async def test_a_change_waits_for_another_process_while_look_ups_go_on(tmp_path: Path) -> None:
     path = file_in(tmp_path)
-    store = await SqliteStore.open(path)
-    main = (await store.branches("default"))[0]
+    async with opened(path) as store:
+        main = (await store.branches("default"))[0]
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("UPDATE branches SET name = 'renamed'")
+            change = asyncio.create_task(store.create_branch("default", "x", "renamed"))
+            for _ in range(20):
+                assert await store.lineage(main.id) == (main.id,)
+            assert not change.done()
+            other.execute("COMMIT")
+        assert (await change).parent_id == main.id
+
+
+async def test_opening_waits_for_another_process_that_makes_the_store(tmp_path: Path) -> None:
+    path = file_in(tmp_path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        other.execute("UPDATE branches SET name = 'renamed'")
-        change = asyncio.create_task(store.create_branch("default", "x", "renamed"))
-        for _ in range(20):
-            assert await store.lineage(main.id) == (main.id,)
-        assert not change.done()
+        opening = asyncio.create_task(SqliteStore.open(path))
+        await asyncio.wait((opening,), timeout=0.3)
+        assert not opening.done()
         other.execute("COMMIT")
-    assert (await change).parent_id == main.id
-    await store.close()
+    await (await opening).close()
 
 
 async def test_look_ups_see_what_another_process_changed(tmp_path: Path) -> None:
-    gateway, command = await SqliteStore.open(file_in(tmp_path)), await SqliteStore.open(file_in(tmp_path))
-    token = await issue(command)
-    assert await gateway.credential(tokens.token_id(token)) is not None
-    revoked = await command.revoke_credential(tokens.token_id(token))
-    assert await gateway.credential(tokens.token_id(token)) == revoked
-    await gateway.close()
-    await command.close()
+    async with opened(file_in(tmp_path)) as gateway, opened(file_in(tmp_path)) as command:
+        token = await issue(command)
+        assert await gateway.credential(tokens.token_id(token)) is not None
+        revoked = await command.revoke_credential(tokens.token_id(token))
+        assert await gateway.credential(tokens.token_id(token)) == revoked
 
 
-async def test_nothing_blocks_the_event_loop(tmp_path: Path) -> None:
-    seen: set[int] = set()
+async def test_an_earlier_revocation_keeps_its_time(tmp_path: Path) -> None:
+    async with opened(file_in(tmp_path)) as store:
+        branch = await store.create_branch("default", "x", "main")
+        credential_id = tokens.token_id(await issue(store, branch.id))
+        await store.revoke_credential(credential_id)
+        with closing(sqlite3.connect(file_in(tmp_path), isolation_level=None)) as connection:
+            connection.execute("UPDATE credentials SET revoked = 1000")
+        assert (await store.revoke_credential(credential_id)).revoked == 1000
+        await store.delete_branch("default", branch.id)
+        credential = await store.credential(credential_id)
+        assert credential is not None
+        assert credential.revoked == 1000
 
-    def here(event: str, arguments: tuple[object, ...]) -> None:
-        if watching and event.startswith("sqlite3."):
-            seen.add(threading.get_ident())
+
+async def test_the_event_loop_is_left_in_peace_while_the_file_is_opened(tmp_path: Path) -> None:
+    seen: dict[str, int] = {}
+
+    def note(event: str, arguments: tuple[object, ...]) -> None:
+        if watching and event in ("os.mkdir", "open", "sqlite3.connect") and str(tmp_path) in str(arguments):
+            seen[event] = threading.get_ident()
 
     watching = True
-    sys.addaudithook(here)
-    store = await SqliteStore.open(file_in(tmp_path))
-    await store.close()
-    watching = False
-    assert seen
-    assert threading.get_ident() not in seen
+    sys.addaudithook(note)  # for good: Python has no way to take it back
+    async with opened(file_in(tmp_path / "folder")):
+        watching = False
+    assert set(seen) == {"os.mkdir", "open", "sqlite3.connect"}
+    assert threading.get_ident() not in seen.values()
 
 
 @pytest.mark.parametrize("content", [b"x", b"not a database at all\n" * 1000, b"SQLite format 2\0" * 64])
@@ -176,26 +201,24 @@ async def test_a_file_of_something_else_is_left_as_it_is(
             log = Path(f"{path}-wal").read_bytes()
         Path(f"{path}-wal").write_bytes(log)
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=f"^{path}: not an SQLite database") as told:
-        await SqliteStore.open(path)
-    assert "\n" not in str(told.value)
+    assert await refusal(path) == "not an SQLite database, or damaged; left as it is"
     assert path.read_bytes() == content
 
 
 async def test_a_damaged_database_is_left_as_it_is(tmp_path: Path) -> None:
     path = file_in(tmp_path)
-    await (await SqliteStore.open(path)).close()
+    async with opened(path):
+        pass
     content = path.read_bytes()[:6000]
     path.write_bytes(content)
-    with pytest.raises(StoreError, match="damaged"):
-        await SqliteStore.open(path)
+    assert "damaged" in await refusal(path)
     assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("PRAGMA user_version = 99", r"made by a newer gateway \(version 99, this one knows \d+\)"),
+        ("PRAGMA user_version = 99", "made by a newer gateway (version 99, this one knows 1)"),
         ("PRAGMA application_id = 7", "the database of another program"),
     ],
 )
@@ -203,12 +226,12 @@ async def test_a_database_of_a_newer_or_other_program_is_left_as_it_is(
     tmp_path: Path, change: str, message: str
 ) -> None:
     path = file_in(tmp_path)
-    await (await SqliteStore.open(path)).close()
+    async with opened(path):
+        pass
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(change)
     content = path.read_bytes()
-    with pytest.raises(StoreError, match=message):
-        await SqliteStore.open(path)
+    assert await refusal(path) == f"{message}; left as it is"
     assert path.read_bytes() == content
 
 
@@ -217,8 +240,7 @@ async def test_another_programs_tables_are_not_mixed_with_ours(tmp_path: Path) -
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE theirs (x)")
     content = path.read_bytes()
-    with pytest.raises(StoreError, match="the database of another program"):
-        await SqliteStore.open(path)
+    assert "the database of another program" in await refusal(path)
     assert path.read_bytes() == content
 
 
@@ -234,10 +256,7 @@ async def test_a_place_that_cannot_hold_it_is_told_in_one_line(tmp_path: Path) -
         (Path("/proc/gateway/gateway.db"), "can't be made"),
         (tmp_path / ("x" * 300), "File name too long"),
     ):
-        with pytest.raises(StoreError, match=message) as told:
-            await SqliteStore.open(path)
-        assert str(told.value).startswith(f"{path}: ")
-        assert "\n" not in str(told.value)
+        assert message in await refusal(path)
     assert (tmp_path / "file").read_text() == ""
 
 
@@ -245,19 +264,17 @@ async def test_a_file_locked_by_another_process_is_told(tmp_path: Path) -> None:
     path = file_in(tmp_path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StoreUnavailable, match=f"^{path}: locked by another process$"):
-            await SqliteStore.open(path)
+        assert await refusal(path) == "locked by another process"
 
 
 async def test_look_ups_fail_while_the_file_is_damaged_and_work_when_it_is_mended(tmp_path: Path) -> None:
     path = file_in(tmp_path)
-    store = await SqliteStore.open(path)
-    main = (await store.branches("default"))[0]
-    with damaged(path):
-        for _ in range(2):
-            with pytest.raises(StoreUnavailable, match="damaged"):
-                await store.lineage(main.id)
-        with pytest.raises(StoreUnavailable):
-            await store.credential("a" * 16)
-    assert await store.lineage(main.id) == (main.id,)
-    await store.close()
+    async with opened(path) as store:
+        main = (await store.branches("default"))[0]
+        with damaged(path):
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable, match="damaged"):
+                    await store.lineage(main.id)
+            with pytest.raises(StoreUnavailable):
+                await store.credential("a" * 16)
+        assert await store.lineage(main.id) == (main.id,)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway import tokens
 from gateway.identity import SCOPE
 from gateway.stores import DEFAULT_PROJECT, MAIN_BRANCH, PrincipalType, Store
+from gateway.stores.sqlite import SqliteStore
 
 
 @dataclass
@@ -51,6 +52,16 @@ async def issue(
         lifetime=lifetime,
     )
     return token
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+    """The store in a file, closed whatever happens: its threads would keep the test run from ending."""
+    store = await SqliteStore.open(path)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 @contextmanager
