@@ -12,17 +12,16 @@ import asyncio
 import logging
 import select
 from collections.abc import Callable, Sequence
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import Protocol
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from gateway.config import Network
-from gateway.dialects import gemini
 from gateway.errors import (
+    DRAINING,
     HTTP_HEADER_TOO_LONG,
     HTTP_LINE_TOO_LONG,
     HTTP_MALFORMED,
@@ -32,6 +31,7 @@ from gateway.errors import (
     Refusal,
 )
 from gateway.exchange import Exchange
+from gateway.refusal import refusal_bytes
 
 HEAD_BYTES = 16 * 1024
 """The largest request head: line and headers together."""
@@ -43,7 +43,6 @@ LINGER_SECONDS = 1.0
 """How long what the client still sends is discarded after the last byte to it, so that it is not reset."""
 
 _log = logging.getLogger(__name__)
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Flow(Protocol):
@@ -63,17 +62,17 @@ class Answer(web.StreamResponse):
     def __init__(self, connection: ClientConnection, *, keep: bool) -> None:
         # The parent's __init__ prepares headers and cookies that nothing here would read.
         self._connection = connection
-        self._keep = keep and not connection.draining
+        self._keep = keep
 
     @property
     def keep_alive(self) -> bool:
-        return self._keep
+        return self._keep and not self._connection.draining
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        if self._keep:
+        if self.keep_alive:
             self._connection.exchange_over()
         else:
             await self._connection.end_gently()
@@ -90,18 +89,41 @@ class ClientServer(web.Server):
         write_timeout: float,
         trusted_proxies: Sequence[Network],
         on_malformed: Callable[[Exchange], None],
+        head_seconds: float = HEAD_SECONDS,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         super().__init__(handler, handler_cancellation=True)  # type: ignore[arg-type]
         self.loop = asyncio.get_running_loop()
         self.max_connections = max_connections
         self.write_timeout = write_timeout
         self.trusted_proxies = trusted_proxies
+        self.head_seconds = head_seconds
+        self.idle_seconds = idle_seconds
         self.draining = False
         self.on_malformed = on_malformed
-        """Records an exchange that the HTTP parser, or the limit of connections, refused."""
+        """Records an exchange that the HTTP parser, the limit of connections, or the drain refused."""
+        self.open = 0
+        """Connections."""
+        self._none_open = asyncio.Event()
 
     def __call__(self) -> ClientConnection:
         return ClientConnection(self)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self.open += 1
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self.open -= 1
+        if not self.open:
+            self._none_open.set()
+
+    async def drained(self) -> None:
+        """Wait, after `drain`, until no connection is open: every client has all that was written for it."""
+        while self.open:
+            self._none_open.clear()
+            await self._none_open.wait()
 
     def drain(self) -> None:
         """Keep no connection beyond its present exchange; those that have none are closed."""
@@ -120,6 +142,7 @@ class ClientConnection(web.RequestHandler):
         "_head_bytes",
         "_head_timer",
         "_in_exchange",
+        "_last_body",
         "_server",
         "_trusted",
         "flow",
@@ -129,7 +152,7 @@ class ClientConnection(web.RequestHandler):
         super().__init__(
             server,
             loop=server.loop,
-            keepalive_timeout=IDLE_SECONDS,
+            keepalive_timeout=server.idle_seconds,
             access_log=None,  # type: ignore[arg-type]
             logger=_log,
             max_line_size=HEAD_BYTES,
@@ -142,6 +165,8 @@ class ClientConnection(web.RequestHandler):
         self._server = server
         self.flow: Flow | None = None
         self._in_exchange = False
+        self._last_body: StreamReader | None = None
+        """Of the newest request, the one that the parser is reading."""
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._discarding = False
@@ -152,15 +177,19 @@ class ClientConnection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if len(self._server.connections) > self._server.max_connections:
+        if self.draining:  # it was on its way when the listeners closed
+            self._refuse(DRAINING)
+        elif self._server.open > self._server.max_connections:
             self._refuse(OVERLOADED)
         else:
-            self._head_timer = self._loop.call_later(HEAD_SECONDS, self._head_late)
+            self._await_head()
 
     def data_received(self, data: bytes) -> None:
         if self._discarding:
             return
         super().data_received(data)
+        if self._messages:
+            self._watch_body()
         if self._in_exchange:
             return
         if self._messages:
@@ -174,7 +203,7 @@ class ClientConnection(web.RequestHandler):
         if self._head_bytes > HEAD_BYTES:
             self._refuse(HTTP_HEADER_TOO_LONG)
         elif self._head_timer is None:
-            self._head_timer = self._loop.call_later(HEAD_SECONDS, self._head_late)
+            self._await_head()
 
     def eof_received(self) -> None:
         # A client that ends its side is gone (the transport closes itself now). With bytes still unread by
@@ -190,11 +219,14 @@ class ClientConnection(web.RequestHandler):
         super().connection_lost(exc)
 
     def force_close(self) -> None:
-        # A close waits for the client to take what is written: not for longer than the write deadline.
+        # A close waits for the client to take what is written: not for longer than the write deadline. Under
+        # TLS it also waits for the client's goodbye, which idle clients don't say.
         transport = self.transport
         super().force_close()
         if transport and transport.get_write_buffer_size():
             self._loop.call_later(self._server.write_timeout, transport.abort)
+        elif transport and transport.get_extra_info("sslcontext"):
+            self._loop.call_later(LINGER_SECONDS, transport.abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -271,6 +303,17 @@ class ClientConnection(web.RequestHandler):
         self._write_refusal(refusal)
         return Answer(self, keep=False)
 
+    def _watch_body(self) -> None:
+        """Tell the reader of a body that its framing is broken: aiohttp puts the error behind the request."""
+        message, body = self._messages[-1]
+        if isinstance(message, RawRequestMessage):
+            self._last_body = body
+        elif self._last_body and not self._last_body.is_eof():
+            self._last_body.set_exception(web.RequestPayloadError())
+
+    def _await_head(self) -> None:
+        self._head_timer = self._loop.call_later(self._server.head_seconds, self._head_late)
+
     # Ending
 
     def _head_late(self) -> None:
@@ -312,24 +355,11 @@ class ClientConnection(web.RequestHandler):
             self._ended.set_result(None)
 
 
-def refusal_bytes(exchange: Exchange, error: GatewayError, *, keep: bool, with_body: bool) -> bytes:
-    """A refusal as it goes over the wire, noted in the exchange. A HEAD request gets it without the body."""
-    refusal = error.refusal
-    exchange.status = refusal.http
-    exchange.reason = refusal.reason
-    body = gemini.error_body(error, exchange.route.framing, exchange.id)
-    lines = [
-        f"HTTP/1.1 {refusal.http} {_REASONS[refusal.http]}",
-        "Content-Type: application/json; charset=UTF-8",
-        f"Content-Length: {len(body)}",
-        f"Date: {formatdate(usegmt=True)}",
-        f"x-request-id: {exchange.id}",
-        f"x-gateway-error: {refusal.reason}",
-        *(f"{name}: {value}" for name, value in refusal.headers),
-    ]
-    if exchange.client_request_id:
-        lines.append(f"x-client-request-id: {exchange.client_request_id}")
-    lines.append("Connection: keep-alive" if keep else "Connection: close")
-    head = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
-    exchange.response_bytes = len(body) if with_body else 0
-    return head + body if with_body else head
+def may_keep(request: web.BaseRequest) -> bool:
+    """Whether another request may follow this one on its connection, by what the client sent.
+
+    Not where aiohttp's parser loses track: it takes what follows an `Upgrade` for another protocol, though
+    nothing is upgraded here, and the last trailer of a chunked body for a header of the next request.
+    """
+    sent = request.headers
+    return bool(request.keep_alive) and "Upgrade" not in sent and "Transfer-Encoding" not in sent

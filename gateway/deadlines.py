@@ -1,22 +1,12 @@
-"""When a request has waited too long, and for whom: one timer for each request, whatever its phase."""
+"""When a request has waited too long, and for whom. Pure: whoever holds a request asks from time to time."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
 
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds. `first_byte` and `idle` count from the end of the request body."""
-
-    first_byte: float
-    idle: float
-    write: float
-    total: float
+BODY_PIECE_SECONDS = 30.0
 
 
 class Waiting(Enum):
@@ -30,78 +20,62 @@ class Waiting(Enum):
     TOTAL = "for the end of the request"
 
 
-BODY_PIECE_SECONDS = 30.0
-"""How long a client may take between two pieces of its request body."""
-LOOK_SECONDS = 1.0
-"""How often an uploading client is looked at: while its bytes are held back, nothing tells that it left."""
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `first_byte` and `idle` count from the end of the request body."""
+
+    first_byte: float
+    idle: float
+    write: float
+    total: float
+    body_piece: float = BODY_PIECE_SECONDS
+    """How long a client may take between two pieces of its request body."""
+
+    def limit(self, waiting: Waiting) -> float:
+        """How long a request may wait so."""
+        match waiting:
+            case Waiting.CLIENT_BODY:
+                return self.body_piece
+            case Waiting.FIRST_BYTE:
+                return self.first_byte
+            case Waiting.CLIENT_READS:
+                return self.write
+            case Waiting.UPSTREAM_UPLOAD | Waiting.NEXT_CHUNK:
+                return self.idle
+            case Waiting.TOTAL:
+                return self.total
 
 
 class Deadlines:
-    """The deadline in force, and the one timer that watches it.
+    """One request's: what it waits for, and since when.
 
-    `wait_for` starts a new wait; `progress` (on every chunk, so only a clock reading) renews the present one.
-    The timer looks again when the deadline it was set for has moved.
+    On the hot path these are clock readings and nothing else: no timer is set for a request.
     """
 
-    __slots__ = ("_expired", "_limits", "_look", "_loop", "_since", "_timer", "_total_at", "_waiting")
+    __slots__ = ("_since", "_timeouts", "_total_at", "_waiting")
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        timeouts: Timeouts,
-        expired: Callable[[Waiting], None],
-        look: Callable[[], None],
-    ) -> None:
-        self._loop = loop
-        self._limits = {
-            Waiting.CLIENT_BODY: BODY_PIECE_SECONDS,
-            Waiting.UPSTREAM_UPLOAD: timeouts.idle,
-            Waiting.FIRST_BYTE: timeouts.first_byte,
-            Waiting.NEXT_CHUNK: timeouts.idle,
-            Waiting.CLIENT_READS: timeouts.write,
-        }
-        self._expired = expired
-        self._look = look
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
         self._since = monotonic()
         self._total_at = self._since + timeouts.total
         self._waiting = Waiting.FIRST_BYTE
-        self._timer: asyncio.TimerHandle | None = None
 
     def wait_for(self, waiting: Waiting) -> None:
+        """From now on the request waits so."""
         self._waiting = waiting
         self._since = monotonic()
-        self._arm()
 
     def progress(self) -> None:
+        """What it waits for has come in part: the present wait begins again."""
         self._since = monotonic()
 
-    def stop(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-
     @property
-    def _uploading(self) -> bool:
+    def uploading(self) -> bool:
+        """Whether the request's body is on its way."""
         return self._waiting in (Waiting.CLIENT_BODY, Waiting.UPSTREAM_UPLOAD)
 
-    def _deadline(self) -> float:
-        return min(self._since + self._limits[self._waiting], self._total_at)
-
-    def _arm(self) -> None:
-        self.stop()
-        delay = self._deadline() - monotonic()
-        self._timer = self._loop.call_later(
-            min(delay, LOOK_SECONDS) if self._uploading else delay, self._check
-        )
-
-    def _check(self) -> None:
-        self._timer = None
-        now = monotonic()
+    def expired(self, now: float) -> Waiting | None:
+        """The wait that has taken too long by then (`time.monotonic()`), if one has."""
         if now >= self._total_at:
-            self._expired(Waiting.TOTAL)
-        elif now >= self._deadline():
-            self._expired(self._waiting)
-        else:
-            if self._uploading:
-                self._look()
-            self._arm()
+            return Waiting.TOTAL
+        return self._waiting if now >= self._since + self._timeouts.limit(self._waiting) else None

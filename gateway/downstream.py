@@ -9,7 +9,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway import headers
-from gateway.client_connection import ClientConnection
+from gateway.client_connection import ClientConnection, may_keep
 from gateway.dialects import gemini
 from gateway.errors import Refusal
 from gateway.exchange import Exchange, Framing
@@ -36,7 +36,7 @@ class Downstream:
     @property
     def keeps_connection(self) -> bool:
         """Whether the client can tell the whole response's end, and wants another."""
-        return bool(self._request.keep_alive) and not self._until_close
+        return may_keep(self._request) and not self._until_close
 
     def send(self, head: ResponseHead | None, body: bytes, *, whole: bool, upload_whole: bool) -> None:
         """Write what one read of the upstream brought."""

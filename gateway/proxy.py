@@ -13,13 +13,14 @@ from aiohttp import web
 
 from gateway.branches import Branches
 from gateway.catalog import Catalog
-from gateway.client_connection import HEAD_BYTES, Answer, ClientConnection, refusal_bytes
+from gateway.client_connection import HEAD_BYTES, Answer, ClientConnection, may_keep
 from gateway.dialects import gemini
 from gateway.errors import (
     BODY_TOO_LARGE,
     DRAINING,
     HOST_MALFORMED,
     HTTP_HEADER_TOO_LONG,
+    HTTP_LINE_TOO_LONG,
     HTTP_MALFORMED,
     INTERNAL,
     METHOD,
@@ -30,6 +31,7 @@ from gateway.errors import (
 from gateway.exchange import Ending, Exchange
 from gateway.identity import Identity
 from gateway.observe import Observer
+from gateway.refusal import refusal_bytes
 from gateway.relay import Relay
 from gateway.upstreams import Target
 from gateway.upstreams.pool import Pool
@@ -37,6 +39,7 @@ from gateway.upstreams.pool import Pool
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _HTTP_1_0, _HTTP_1_1 = (1, 0), (1, 1)
+_NO_LENGTH = 2**64 - 1  # which the parser can't tell from none, so that it would take the body for a request
 
 
 class Proxy:
@@ -123,10 +126,10 @@ class Proxy:
 
     def _check_http(self, request: web.BaseRequest) -> None:
         """What the HTTP parser lets through, but the contract, or passing it on safely, does not."""
-        if (
-            sum(map(len, (name + value for name, value in request.raw_headers))) + len(request.raw_path)
-            > HEAD_BYTES
-        ):
+        line = len(f"{request.method} {request.raw_path} HTTP/1.1\r\n")
+        if line > HEAD_BYTES:
+            raise GatewayError(HTTP_LINE_TOO_LONG)
+        if line + sum(len(name) + len(value) + 4 for name, value in request.raw_headers) + 2 > HEAD_BYTES:
             raise GatewayError(HTTP_HEADER_TOO_LONG)
         in_form = request.raw_path.startswith("/") or (
             request.raw_path == "*" and request.method == "OPTIONS"
@@ -137,6 +140,7 @@ class Proxy:
             or request.version not in (_HTTP_1_0, _HTTP_1_1)
             or (codings and (request.version == _HTTP_1_0 or [c.lower() for c in codings] != ["chunked"]))
             or (request.version == _HTTP_1_0 and gemini.STREAM_ACTION in request.raw_path)
+            or request.content_length == _NO_LENGTH
         ):
             raise GatewayError(HTTP_MALFORMED)
 
@@ -160,7 +164,7 @@ class Proxy:
         if error.refusal is UPSTREAM_TIMEOUT:
             exchange.ending = Ending.DEADLINE
         malformed = error.refusal.reason == HTTP_MALFORMED.reason
-        keep = request.keep_alive and request.content.is_eof() and not malformed and not client.draining
+        keep = may_keep(request) and request.content.is_eof() and not malformed and not client.draining
         if client.transport:
             client.transport.write(
                 refusal_bytes(exchange, error, keep=keep, with_body=request.method != "HEAD")

@@ -65,6 +65,9 @@ class Settings:
     idle: float = 10.0
     write: float = 10.0
     total: float = 30.0
+    body_piece: float = 10.0
+    head: float = 10.0
+    client_idle: float = 10.0
     max_body_bytes: int = 32 * 1024 * 1024
     forward_request_headers: frozenset[bytes] = frozenset()
 
@@ -179,6 +182,7 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
                 idle=settings.idle,
                 write=settings.write,
                 total=settings.total,
+                body_piece=settings.body_piece,
             ),
             settings.max_body_bytes,
             settings.forward_request_headers,
@@ -192,6 +196,8 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
             write_timeout=settings.write,
             trusted_proxies=(),
             on_malformed=observer.malformed,
+            head_seconds=settings.head,
+            idle_seconds=settings.client_idle,
         )
         cleanup.push_async_callback(clients.shutdown, 1.0)
         server = await loop.create_server(clients, "127.0.0.1", 0)

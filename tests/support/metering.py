@@ -1,0 +1,87 @@
+"""What a usage reader must find, computed from whole JSON values; and ways to feed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from gateway.exchange import Framing, Usage
+from gateway.metering import UsageReader
+
+_COUNTS = {
+    "prompt": "promptTokenCount",
+    "cached": "cachedContentTokenCount",
+    "candidates": "candidatesTokenCount",
+    "thoughts": "thoughtsTokenCount",
+    "tool_use_prompt": "toolUsePromptTokenCount",
+    "total": "totalTokenCount",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a reader knows at the end of a body."""
+
+    usage: Usage | None = None
+    model_version: str = ""
+    finished: bool = False
+    error_seen: bool = False
+
+
+def read(framing: Framing, pieces: Iterable[bytes], encoding: str = "") -> Found:
+    """What the gateway's reader finds in these pieces."""
+    reader = UsageReader(framing, encoding)
+    for piece in pieces:
+        reader.feed(piece)
+    reader.end()
+    return Found(reader.usage, reader.model_version, reader.finished, reader.error_seen)
+
+
+def cut_at(body: bytes, places: Iterable[int]) -> list[bytes]:
+    """The body in pieces, cut at these places (some of which may fall together)."""
+    edges = [0, *sorted(min(place, len(body)) for place in places), len(body)]
+    return [body[start:end] for start, end in pairwise(edges)]
+
+
+def by_byte(body: bytes) -> list[bytes]:
+    """The body one byte at a time."""
+    return [body[at : at + 1] for at in range(len(body))]
+
+
+def usage_of(metadata: dict[str, Any]) -> Usage:
+    """The counts of a `usageMetadata` object; what is no whole number in range counts as 0."""
+    counts = {}
+    for name, key in _COUNTS.items():
+        value = metadata.get(key, 0)
+        counts[name] = value if type(value) is int and 0 <= value <= 2**53 else 0
+    return Usage(**counts)
+
+
+def expected(documents: Iterable[Any]) -> Found:
+    """What whole documents (`json.loads` of each) say: objects, or arrays of them."""
+    usage, version, finished, error_seen = None, "", False, False
+    for document in documents:
+        for response in document if isinstance(document, list) else [document]:
+            if not isinstance(response, dict):
+                continue
+            if isinstance(response.get("usageMetadata"), dict):
+                usage = usage_of(response["usageMetadata"])
+            if _is_name(response.get("modelVersion")):
+                version = response["modelVersion"]
+            candidates = response.get("candidates")
+            for candidate in candidates if isinstance(candidates, list) else []:
+                finished |= isinstance(candidate, dict) and _is_reason(candidate.get("finishReason"))
+            feedback = response.get("promptFeedback")
+            finished |= isinstance(feedback, dict) and _is_reason(feedback.get("blockReason"))
+            error_seen |= isinstance(response.get("error"), dict)
+    return Found(usage, version, finished, error_seen)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 128 and all(" " <= one <= "~" for one in value)
+
+
+def _is_reason(value: object) -> bool:
+    return (isinstance(value, str) and value != "") or (type(value) is int and value >= 1)
