@@ -73,7 +73,7 @@ class Downstream:
                 self._chunked = True
                 lines.append(b"Transfer-Encoding: chunked")
         upstream_id = headers.find(head.headers, b"x-request-id")
-        if upstream_id and headers.is_clean(upstream_id):
+        if upstream_id:
             exchange.upstream_request_id = upstream_id.decode("latin-1")[:128]
             lines.append(b"x-upstream-request-id: " + upstream_id)
         lines.append(b"x-request-id: " + exchange.id.encode("ascii"))

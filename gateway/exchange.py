@@ -89,6 +89,9 @@ class Usage:
         return self.candidates + self.thoughts
 
 
+_NO_ROUTE = Route()
+
+
 def _new_id() -> str:
     return os.urandom(16).hex()
 
@@ -101,7 +104,7 @@ class Exchange:
     client_request_id: str = ""
     """The client's own `x-request-id`, where it is well-formed."""
     began: float = field(default_factory=time.monotonic)
-    route: Route = field(default_factory=Route)
+    route: Route = _NO_ROUTE
     principal: Principal | None = None
     branch_id: str = ""
     """The branch that the host names, which may be a descendant of the credential's."""

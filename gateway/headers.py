@@ -39,7 +39,6 @@ _RESPONSE_DROPPED = frozenset(
     }
 )
 _READABLE_ENCODINGS = frozenset({b"gzip", b"deflate", b"identity"})
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _SECONDS = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 
@@ -86,16 +85,20 @@ def response_lines(raw: RawHeaders) -> list[bytes]:
     """The upstream's headers that go to the client, each as `name: value` without its line end."""
     lines = []
     named_hop_by_hop: list[bytes] = []
-    for name, value in raw:
-        lower = name.lower()
-        if lower == b"connection" and value.lower() not in (b"close", b"keep-alive"):
-            named_hop_by_hop += [token.strip().lower() for token in value.split(b",")]
-        if lower in _RESPONSE_DROPPED or lower.startswith(b"x-gateway-") or _CONTROL.search(value):
-            continue
-        lines.append(b"%b: %b" % (name, value))
+    for header in raw:
+        if _passes(header[0]):
+            lines.append(b"%b: %b" % header)
+        elif header[0].lower() == b"connection" and header[1].lower() not in (b"close", b"keep-alive"):
+            named_hop_by_hop += [token.strip().lower() for token in header[1].split(b",")]
     if named_hop_by_hop:
         lines = [line for line in lines if line.partition(b":")[0].lower() not in named_hop_by_hop]
     return lines
+
+
+@lru_cache(maxsize=1024)
+def _passes(name: bytes) -> bool:
+    lower = name.lower()
+    return lower not in _RESPONSE_DROPPED and not lower.startswith(b"x-gateway-")
 
 
 def find(raw: RawHeaders, name: bytes) -> bytes:
@@ -104,8 +107,3 @@ def find(raw: RawHeaders, name: bytes) -> bytes:
         if key.lower() == name:
             return value
     return b""
-
-
-def is_clean(value: bytes) -> bool:
-    """Whether a header value has no control byte."""
-    return not _CONTROL.search(value)

@@ -34,6 +34,9 @@ from gateway.upstreams.connection import Failure, ResponseHead, UpstreamConnecti
 
 STALE_SECONDS = 1.0
 """A reused connection that closes this soon without a response byte had been closed before it was used."""
+LOOK_SECONDS = 0.25
+"""How often the requests under way are looked at: how late a deadline may be, or that a client which is
+uploading is found gone (while its bytes are held back, nothing tells that it left)."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,16 +51,31 @@ class Relay:
         self.max_body_bytes = max_body_bytes
         self.forward_request_headers = forward_request_headers
         self.live: set[Transfer] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, request: web.BaseRequest, exchange: Exchange, target: Target) -> Answer:
         """Relay one request. Raises GatewayError as long as the client has not been sent a byte."""
         transfer = Transfer(self, request, exchange, target)
         self.live.add(transfer)
+        if self._timer is None:
+            self._look_later()
         try:
             return await transfer.run()
         finally:
             transfer.close()
             self.live.discard(transfer)
+
+    def _look_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """One timer for all requests: setting and cancelling one for each costs more than all else of it."""
+        self._timer = None
+        now = monotonic()
+        for transfer in tuple(self.live):
+            transfer.look(now)
+        if self.live:
+            self._look_later()
 
     def cut_all(self) -> None:
         """End what is still under way, as a drain does when its time is over."""
@@ -84,7 +102,7 @@ class Transfer:
         self._relay = relay
         self._upload = Upload(request, request.raw_headers, relay.max_body_bytes)
         self._downstream = Downstream(request, self._client, exchange)
-        self._deadlines = Deadlines(self._loop, relay.timeouts, self._expired, self._look_at_client)
+        self._deadlines = Deadlines(relay.timeouts)
         self._connection: UpstreamConnection | None = None
         self._asked_at = 0.0
         self._woken: asyncio.Future[None] = self._loop.create_future()
@@ -137,7 +155,6 @@ class Transfer:
 
     def close(self) -> None:
         """Let go of everything, on whatever way out; an unfinished upstream request is aborted."""
-        self._deadlines.stop()
         self._client.flow = None
         self._drop_connection()
         self._read_usage()
@@ -320,6 +337,14 @@ class Transfer:
         transport = self._client.transport
         return transport.get_write_buffer_size() if transport else 0
 
+    def look(self, now: float) -> None:
+        """Whether a deadline has passed by now (`time.monotonic()`), or an uploading client has left."""
+        waiting = self._deadlines.expired(now)
+        if waiting:
+            self._expired(waiting)
+        elif self._deadlines.uploading and self._client.peer_is_gone():
+            self._cut_client(Ending.CLIENT_ABORTED)
+
     def _expired(self, waiting: Waiting) -> None:
         if waiting is Waiting.CLIENT_READS and self._bytes_unread() < self._unread:
             self._unread = self._bytes_unread()  # slow, but reading
@@ -328,10 +353,6 @@ class Transfer:
             self._cut_client(Ending.DEADLINE)
         else:
             self.fail(UPSTREAM_TIMEOUT, Ending.DEADLINE)
-
-    def _look_at_client(self) -> None:
-        if self._client.peer_is_gone():
-            self._cut_client(Ending.CLIENT_ABORTED)
 
     def _cut_client(self, ending: Ending) -> None:
         """The client is gone, or gets no more: the end of its connection cancels the request's task."""

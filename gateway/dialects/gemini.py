@@ -35,6 +35,8 @@ _ALT_FRAMINGS = {
     b"json": Framing.JSON_ARRAY,
     b"json;enum-encoding=int": Framing.JSON_ARRAY,
 }
+_KEPT_QUERIES = frozenset({"", "alt=sse", "alt=json"})
+KNOWN_TARGETS = 1000
 UNARY_ACTION = "generateContent"
 STREAM_ACTION = "streamGenerateContent"
 
@@ -44,12 +46,27 @@ def query_of(target: str) -> str:
     return target.partition("?")[2]
 
 
+_known: dict[str, Route] = {}
+
+
 def parse(target: str) -> tuple[Route, GatewayError | None]:
     """What a raw request target (path and query, undecoded) asks for.
 
     The route is always usable for framing an error. The error, where there is one, is told only to a good
     credential, and comes in the contract's order: path, action, model, alt.
     """
+    if route := _known.get(target):
+        return route, None
+    route, error = _parse(target)
+    # Most requests have one of a few targets. What may hold a credential is not kept.
+    if error is None and target.partition("?")[2] in _KEPT_QUERIES:
+        if len(_known) >= KNOWN_TARGETS:
+            _known.clear()
+        _known[target] = route
+    return route, error
+
+
+def _parse(target: str) -> tuple[Route, GatewayError | None]:
     # One doubled slash in all is forgiven, at the places where a client's base URL can end.
     if not (match := _TARGET.fullmatch(target)) or match[1].count("//") > 1:
         return Route(), GatewayError(NOT_FOUND)

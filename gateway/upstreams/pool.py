@@ -14,6 +14,9 @@ from gateway.secrets import Secret
 from gateway.upstreams import Kind, Target, Upstream, ai_studio, gateway, simulated
 from gateway.upstreams.connector import Connector
 
+KNOWN_MODELS = 1000
+"""For how many models the choice is remembered: where `catalog.allow` is set, clients choose the names."""
+
 _KINDS: dict[str, Kind] = {module.KIND: module for module in (ai_studio, gateway, simulated)}
 
 
@@ -47,13 +50,22 @@ class Pool:
             upstream.name: cycle(upstream.keys) for upstream in self.upstreams
         }
 
+        self._serving: dict[str, Upstream] = {}
+        """What `_find` found: matching patterns is too slow for every request."""
+
     def choose(self, model: Model) -> Target:
         """Where a request for the model goes. Raises GatewayError where no upstream serves it."""
-        upstream = next((upstream for upstream in self.upstreams if upstream.serves(model.id)), None)
-        if upstream is None:
+        upstream = self._serving.get(model.id)
+        if upstream is None and (upstream := self._find(model.id)) is None:
             raise GatewayError(MODEL_NOT_ON_ENDPOINT, {"model": model.id})
         key = next(self._keys[upstream.name], None)
         return Target(upstream, key, model.upstream_name(upstream.kind.KIND))
+
+    def _find(self, model: str) -> Upstream | None:
+        found = next((upstream for upstream in self.upstreams if upstream.serves(model)), None)
+        if found and len(self._serving) < KNOWN_MODELS:
+            self._serving[model] = found
+        return found
 
     def close(self) -> None:
         """Close every connection to every upstream."""
