@@ -206,9 +206,9 @@ class ClientConnection(web.RequestHandler):
             self._await_head()
 
     def eof_received(self) -> None:
-        # A client that ends its side is gone (the transport closes itself now). With bytes still unread by
-        # the client that close would wait for them, so it is cut at once.
-        if self.writing_paused and self.transport:
+        # A client that ends its side is gone (the transport closes itself now). With bytes still to be written
+        # that close would wait for their reader, so it is cut at once, unless it is at its end anyway.
+        if self.transport and self.transport.get_write_buffer_size() and not self._discarding:
             self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -342,7 +342,11 @@ class ClientConnection(web.RequestHandler):
         if not transport.can_write_eof():  # TLS: close_notify is the only half-close there is
             transport.close()
             return
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # reset by the client, which nothing told while reading was paused
+            transport.abort()
+            return
         self._reading_paused = False
         self._resume_transport_reading()
 

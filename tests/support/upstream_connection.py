@@ -194,7 +194,8 @@ class UpstreamConnection:
         self._established = True
         if self._may_read:
             self.resume_reading()
-            self._decrypt()
+            self._decrypt()  # of what came together with the end of the handshake
+            self._thread.changed()
 
     async def _handshake(self, tls: ssl.SSLObject) -> bool:
         while True:
