@@ -146,10 +146,15 @@ class Gateway:
             listener.close()
         self._proxy.draining = True
         self._clients.drain()
-        await _first(cut.wait(), self._proxy.drained(), asyncio.sleep(server.drain_seconds))
+        await _first(cut.wait(), self._drained(), asyncio.sleep(server.drain_seconds))
         self._relay.cut_all()
         # What has just been cut still tells its clients why, and ends gently.
-        await _first(self._proxy.drained(), asyncio.sleep(2 * LINGER_SECONDS))
+        await _first(self._drained(), asyncio.sleep(2 * LINGER_SECONDS))
+
+    async def _drained(self) -> None:
+        """Wait until no client waits for anything, and every request is recorded."""
+        await self._clients.drained()
+        await self._proxy.drained()
 
     async def _upstream(self, settings: UpstreamSettings) -> Upstream:
         port = 0

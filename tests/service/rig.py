@@ -134,7 +134,7 @@ def request(token: str, body: bytes = b"{}", *, action: str = "streamGenerateCon
 
 
 @contextmanager
-def running(directory: Path, upstream: RawUpstream | None = None, **settings: str) -> Iterator[Gateway]:
+def running(directory: Path, upstream: RawUpstream | None = None, /, **settings: str) -> Iterator[Gateway]:
     """A gateway over that upstream or the simulated one, which has to end with exit code 0.
 
     `settings` are environment variables without their `GATEWAY_`: `SERVER__DRAIN_SECONDS="1"`.
