@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+import pytest
 
 from gateway.exchange import Framing, Usage
 from gateway.metering import UsageReader
@@ -18,6 +21,12 @@ _COUNTS = {
     "tool_use_prompt": "toolUsePromptTokenCount",
     "total": "totalTokenCount",
 }
+
+
+ANY_FRAMING = pytest.mark.parametrize("framing", list(Framing))
+USAGE = {"promptTokenCount": 7, "candidatesTokenCount": 2, "totalTokenCount": 9}
+TRUE = Usage(prompt=7, candidates=2, total=9)
+"""What `USAGE` means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +94,27 @@ def _is_name(value: object) -> bool:
 
 def _is_reason(value: object) -> bool:
     return (isinstance(value, str) and value != "") or (type(value) is int and value >= 1)
+
+
+def response(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def as_stream(framing: Framing, *documents: bytes) -> bytes:
+    if framing is Framing.SSE:
+        return b"".join(b"data: %b\r\n\r\n" % document for document in documents)
+    if framing is Framing.JSON_ARRAY:
+        return b"[" + b"\n,\r\n".join(documents) + b"]"
+    (document,) = documents
+    return document
+
+
+def every_way(framing: Framing, body: bytes, encoding: str = "") -> Found:
+    """What is found at any split, which must be the same."""
+    found = read(framing, [body], encoding)
+    assert read(framing, by_byte(body), encoding) == found
+    for size in (2, 3, 5, 17):
+        assert read(framing, cut_at(body, range(0, len(body), size)), encoding) == found, size
+    for at in range(0, len(body), max(1, len(body) // 200)):
+        assert read(framing, [body[:at], body[at:]], encoding) == found, at
+    return found
