@@ -69,11 +69,6 @@ class Deadlines:
         """What it waits for has come in part: the present wait begins again."""
         self._since = monotonic()
 
-    @property
-    def uploading(self) -> bool:
-        """Whether the request's body is on its way."""
-        return self._waiting in (Waiting.CLIENT_BODY, Waiting.UPSTREAM_UPLOAD)
-
     def expired(self, now: float) -> Waiting | None:
         """The wait that has taken too long by then (`time.monotonic()`), if one has."""
         if now >= self._total_at:

@@ -35,8 +35,8 @@ from gateway.upstreams.connection import Failure, ResponseHead, UpstreamConnecti
 STALE_SECONDS = 1.0
 """A reused connection that closes this soon without a response byte had been closed before it was used."""
 LOOK_SECONDS = 0.25
-"""How often the requests under way are looked at: how late a deadline may be, or that a client which is
-uploading is found gone (while its bytes are held back, nothing tells that it left)."""
+"""How often the requests under way are looked at: how late a deadline may be, or that a client is found gone
+(while its bytes are held back, nothing tells that it left)."""
 
 _log = logging.getLogger(__name__)
 
@@ -338,11 +338,12 @@ class Transfer:
         return transport.get_write_buffer_size() if transport else 0
 
     def look(self, now: float) -> None:
-        """Whether a deadline has passed by now (`time.monotonic()`), or an uploading client has left."""
+        """Whether a deadline has passed by now (`time.monotonic()`), or a client not being read has left."""
         waiting = self._deadlines.expired(now)
+        transport = self._client.transport
         if waiting:
             self._expired(waiting)
-        elif self._deadlines.uploading and self._client.peer_is_gone():
+        elif transport and not transport.is_reading() and self._client.peer_is_gone():
             self._cut_client(Ending.CLIENT_ABORTED)
 
     def _expired(self, waiting: Waiting) -> None:
