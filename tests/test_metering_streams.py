@@ -37,8 +37,14 @@ def test_the_last_object_wins_and_nothing_is_merged(framing: Framing) -> None:
 
 
 @ANY_FRAMING
-def test_an_empty_object_is_a_report_of_zeros(framing: Framing) -> None:
-    assert every_way(framing, as_stream(framing, response(usageMetadata={}))).usage == Usage()
+@pytest.mark.parametrize("countless", [{}, {"trafficType": "ON_DEMAND"}])
+def test_an_object_without_a_count_reports_nothing(framing: Framing, countless: dict[str, str]) -> None:
+    only = as_stream(framing, response(usageMetadata=countless))
+    assert every_way(framing, only).usage is None
+    if framing is Framing.UNARY:
+        return
+    after = as_stream(framing, response(usageMetadata=USAGE), response(usageMetadata=countless))
+    assert every_way(framing, after).usage == TRUE
 
 
 @pytest.mark.parametrize("framing", [Framing.SSE, Framing.JSON_ARRAY])

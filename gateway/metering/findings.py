@@ -22,7 +22,8 @@ class Findings:
 
     def take(self, response: Response) -> None:
         """Note what this response says; the next one's word replaces it."""
-        if response.usage_metadata is not None:
+        # One without any count (Vertex can send a `trafficType` alone) reports nothing, which is not zero.
+        if response.usage_metadata is not None and response.usage_metadata != UsageMetadata():
             self._usage_metadata = response.usage_metadata
         version = response.model_version
         if version and version != self.model_version and _is_name(version):

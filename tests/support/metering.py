@@ -75,8 +75,9 @@ def expected(documents: Iterable[Any]) -> Found:
         for response in document if isinstance(document, list) else [document]:
             if not isinstance(response, dict):
                 continue
-            if isinstance(response.get("usageMetadata"), dict):
-                usage = usage_of(response["usageMetadata"])
+            metadata = response.get("usageMetadata")
+            if isinstance(metadata, dict) and set(_COUNTS.values()) & metadata.keys():  # a report has a count
+                usage = usage_of(metadata)
             if _is_name(response.get("modelVersion")):
                 version = response["modelVersion"]
             candidates = response.get("candidates")
