@@ -6,16 +6,21 @@ import argparse
 import asyncio
 import logging
 import os
-import sys
+import shlex
+from collections.abc import Callable
+from functools import partial
 
 from gateway import server, tokens
-from gateway.cli.management import fail
+from gateway.cli.diagnostics import Diagnostics, keep_standard_streams
 from gateway.config import load
 from gateway.errors import StoreError
 from gateway.identity import SCOPE
 from gateway.stores import DEFAULT_PROJECT, PrincipalType, Store
 
-_EXAMPLE_MODEL = "gemini-2-5-flash"
+Say = Callable[[str], None]
+"""Tells the operator one line, on standard error: standard output belongs to the access log."""
+
+_EXAMPLE_PATH = "/ai-gateway/gemini/v1beta/models/gemini-2-5-flash:generateContent"
 
 
 def add(
@@ -29,46 +34,57 @@ def add(
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Raises ConfigurationError; 1 when it can't start for another reason."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
-    )
     config = load(args.config, os.environ, {"server.listen": args.listen})
+    keep_standard_streams()
+    diagnostics = Diagnostics()
+    logging.basicConfig(level=logging.INFO, handlers=[diagnostics], force=True)
     try:
         with asyncio.Runner(loop_factory=server.loop_factory()) as runner:
-            runner.run(server.run(config, _announce))
+            runner.run(server.run(config, partial(_announce, diagnostics.say)))
     except (StoreError, server.ListenError) as error:
-        return fail(str(error), code=1)
+        diagnostics.say(f"error: {error}")
+        return 1
+    finally:
+        diagnostics.finish()
     return 0
 
 
-async def _announce(gateway: server.Gateway) -> None:
+async def _announce(say: Say, gateway: server.Gateway) -> None:
     """Say where it listens and, where there is no configuration file, how to start using it."""
     for address in gateway.addresses:
-        _say(f"gateway listening on {address}")
-    _say(f"admin listening on {gateway.admin_address}")
+        say(f"gateway listening on {address}")
+    say(f"admin listening on {gateway.admin_address}")
     for upstream in gateway.config.upstreams:
         if upstream.kind == "simulated":
-            _say(f"upstream {upstream.name!r} is SIMULATED: answers are made up here, no model is asked")
+            say(f"upstream {upstream.name!r} is SIMULATED: answers are made up here, no model is asked")
         else:
-            _say(f"upstream {upstream.name!r} is {upstream.base_url}")
+            say(f"upstream {upstream.name!r} is {upstream.base_url}")
     if gateway.config.path is None:
-        await _introduce(gateway)
+        await _introduce(say, gateway)
 
 
-async def _introduce(gateway: server.Gateway) -> None:
+async def _introduce(say: Say, gateway: server.Gateway) -> None:
     if gateway.config.upstreams[0].kind == "simulated":
-        _say("(set GEMINI_API_KEY before starting, and Google AI Studio answers instead)")
+        say("(set GEMINI_API_KEY before starting, and Google AI Studio answers instead)")
     if await gateway.store.credentials(DEFAULT_PROJECT):
-        _say("another credential: python -m gateway credentials create --branch main")
+        say("another credential: python -m gateway credentials create --branch main")
         return
     token = await _first_credential(gateway.store, gateway.config.branches.default)
-    _say(f"credential (shown this once): {token}")
-    _say("try it:")
-    _say(
-        f"curl {gateway.addresses[0]}/ai-gateway/gemini/v1beta/models/{_EXAMPLE_MODEL}:generateContent "
+    say(f"credential (shown this once): {token}")
+    say("try it:")
+    say(
+        f"curl {_url_arguments(gateway.addresses[0], _EXAMPLE_PATH)} "
         f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
         """-d '{"contents": [{"role": "user", "parts": [{"text": "Say hello."}]}]}'"""
     )
+
+
+def _url_arguments(address: str, path: str) -> str:
+    """What makes curl ask there, for a shell."""
+    scheme, _, socket = address.partition("+unix:")
+    if socket:
+        return f"--unix-socket {shlex.quote(socket)} {scheme}://localhost{path}"
+    return shlex.quote(address + path)
 
 
 async def _first_credential(store: Store, branch: str) -> str:
@@ -84,8 +100,3 @@ async def _first_credential(store: Store, branch: str) -> str:
         lifetime=None,
     )
     return token
-
-
-def _say(line: str) -> None:
-    # Standard output belongs to the access log.
-    print(line, file=sys.stderr, flush=True)

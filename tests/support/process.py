@@ -21,7 +21,8 @@ STOP_SECONDS = 30.0
 class Process:
     """`python -m gateway …` in the background, standard output and error read as one list of lines.
 
-    With `stdout`, a file descriptor, standard output goes there, and only standard error is read.
+    With `stdout`, a file descriptor, standard output goes there, and only standard error is read. `prefix` is
+    a program that becomes it.
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class Process:
         environment: Mapping[str, str] | None = None,
         *,
         stdout: int | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "gateway", *arguments],
+            [*prefix, sys.executable, "-m", "gateway", *arguments],
             cwd=PROJECT,
             env=clean_environment(environment),
             stdin=subprocess.DEVNULL,
