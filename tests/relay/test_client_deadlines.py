@@ -30,7 +30,7 @@ LONG = 30.0
 def takes(least: float) -> Iterator[None]:
     began = monotonic()
     yield
-    assert least <= monotonic() - began < least + LATE
+    assert least - 0.02 <= monotonic() - began < least + LATE  # uvloop's clock has milliseconds
 
 
 async def stays_open(client: RawClient, seconds: float) -> bool:
