@@ -71,11 +71,12 @@ def _on(upstream: Upstream, must: float, aim: float) -> dict[Upstream, Goal]:
 def all_figures() -> list[Figure]:
     """In the order of the report."""
     figures = []
-    for n in CONCURRENCIES:
-        share, cpu = (_on("plain", 0.3, 0.5), _on("plain", 3.5, 2)) if n == 64 else (None, None)
-        what = f"unary, concurrency {n}"
-        figures.append(Figure(f"unary/{n}/rate", f"{what}: requests/s", "1/s", 1, "share", goals=share))
-        figures.append(Figure(f"unary/{n}/cpu", f"{what}: CPU per request", "µs", 1, "times", goals=cpu))
+    unary = {f"unary/{n}": f"unary, concurrency {n}" for n in CONCURRENCIES}
+    unary["unary/chunked"] = "unary, concurrency 64, answer in chunks"
+    for name, what in unary.items():
+        share, cpu = (_on("plain", 0.3, 0.5), _on("plain", 3.5, 2)) if name == "unary/64" else (None, None)
+        figures.append(Figure(f"{name}/rate", f"{what}: requests", "1/s", 1, "share", goals=share))
+        figures.append(Figure(f"{name}/cpu", f"{what}: CPU per request", "µs", 1, "times", goals=cpu))
     goals = {"p50": _on("plain", 2, 1.2)}
     for p in ("p50", "p99"):
         title = f"{RATE} requests/s: added {p}"

@@ -4,9 +4,10 @@
  *   closed   CONNECTIONS connections, each asks again as soon as it has its response
  *   open     RATE requests a second, whatever happens to earlier ones; times count from when each was due
  *   streams  CONNECTIONS connections, opened over RAMP seconds, one response each
- *   slow     the same, but each reads only READ-RATE bytes a second, and they are cut off at the end
+ *   slow     the same, but each reads only READ-RATE bytes a second
  * Figures are taken in a window of SECONDS seconds that begins WARMUP seconds after the first byte of the last
  * connection's response (open: after the start), so that opening and ending connections is not measured.
+ * With MEMORY, how much the subject grows is noted too, and what is still open after the window is cut off.
  * A response that is not a 200, not whole, or not as announced is a failure, and never a sample.
  */
 #define _GNU_SOURCE
@@ -58,7 +59,7 @@ static bool in_window, over;
 /* What came out. */
 static struct samples latency, first_byte, chunk_delay;
 static size_t completed, failures;
-static uint64_t received, window_received;
+static uint64_t window_received;
 static double subject_cpu, helpers_cpu, own_cpu, memory_before, memory_peak, window_seconds;
 static size_t chunks;
 static char failure[256];
@@ -145,6 +146,13 @@ static const char *fault(const struct response *r) {
     return NULL;
 }
 
+static void fail(const struct response *r, const char *why) {
+    if (!failures++)
+        snprintf(failure, sizeof failure, "%s (status %d, %llu bytes, %u events)", why, r->status,
+                 (unsigned long long)r->body_bytes, r->events);
+    if (failures >= MOST_FAILURES) over = true;
+}
+
 static void finish(struct connection *c, uint64_t now) {
     struct response *r = &c->response;
     const char *why = fault(r);
@@ -153,10 +161,7 @@ static void finish(struct connection *c, uint64_t now) {
     busy--;
     if (!why && in_window && mode == STREAMS) why = "a stream was over before the window was";
     if (why) {
-        if (!failures++)
-            snprintf(failure, sizeof failure, "%s (status %d, %llu bytes, %u events)", why, r->status,
-                     (unsigned long long)r->body_bytes, r->events);
-        if (failures >= MOST_FAILURES) over = true;
+        fail(r, why);
     } else {
         completed += in_window;
         if (counts) {
@@ -192,7 +197,6 @@ static void read_from(struct connection *c, size_t most) {
     bool first = !r->first_byte;
     if (count > 0) read_response(r, data, (size_t)count, now, events ? on_chunk : NULL, &now);
     if (first && count > 0 && answered_once < arrivals) answered_once++;
-    if (count > 0) received += (size_t)count;
     if (count > 0 && in_window) window_received += (size_t)count;
     if (count <= 0 || r->state >= WHOLE) finish(c, now);
 }
@@ -234,14 +238,15 @@ static void run(void) {
     arrivals = mode == OPEN ? (size_t)(rate * (warmup + seconds)) : connections;
     uint64_t limit = start + (uint64_t)((ramp + warmup + seconds) * SECOND_NS) + GRACE_NS;
     while (!over) {
-        uint64_t now = now_ns(), due = start + (uint64_t)((double)arrived * between * SECOND_NS), until = tick;
+        uint64_t now = now_ns(), until = tick;
+        uint64_t due = start + (uint64_t)((double)arrived * between * SECOND_NS);
         while (arrived < arrivals && due <= now) {
             ask(mode == OPEN ? idle_or_new() : connect_anew(), due);
             due = start + (uint64_t)((double)++arrived * between * SECOND_NS);
         }
         move_window(now, start);
         bool after_window = window_end && !in_window;
-        if (arrived == arrivals && after_window && (!busy || mode == SLOW)) break;
+        if (arrived == arrivals && after_window && (!busy || with_memory)) break;
         if (now > limit) {
             if (!failures++) snprintf(failure, sizeof failure, "%zu requests are not over in time", busy);
             break;
@@ -264,17 +269,27 @@ static void run(void) {
     }
 }
 
+/* Those that are cut off have to be good as far as they came. */
+static void check_open_ones(void) {
+    for (size_t i = 0; i < made; i++) {
+        const struct response *r = &all[i]->response;
+        if (all[i]->busy && (r->status != 200 || r->state == BROKEN)) fail(r, "a broken response");
+    }
+}
+
 static void report(void) {
-    if (mode == SLOW && !failures && (double)window_received < 0.8 * seconds * (double)(read_rate * connections)) {
+    double wanted = mode == SLOW ? 0.8 * seconds * (double)(read_rate * connections) : 0;
+    if (!failures && (double)window_received < wanted) {
         failures++;
-        snprintf(failure, sizeof failure, "the readers got %llu bytes only", (unsigned long long)window_received);
+        snprintf(failure, sizeof failure, "the readers got %llu bytes only",
+                 (unsigned long long)window_received);
     }
     printf("{");
     print_samples("latency_us", &latency);
     print_samples("first_byte_us", &first_byte);
     print_samples("chunk_delay_us", &chunk_delay);
-    printf("\"completed\":%zu,\"chunks\":%zu,\"bytes\":%llu,\"failures\":%zu,\"failure\":\"%s\",", completed, chunks,
-           (unsigned long long)received, failures, failure);
+    printf("\"completed\":%zu,\"chunks\":%zu,\"failures\":%zu,\"failure\":\"%s\",", completed, chunks, failures,
+           failure);
     printf("\"seconds\":%.4f,\"cpu_seconds\":%.3f,\"helpers_busy\":%.3f,", window_seconds, subject_cpu,
            window_seconds > 0 ? (helpers_cpu + own_cpu) / window_seconds : 0);
     printf("\"memory_before\":%.0f,\"memory_peak\":%.0f}\n", memory_before, memory_peak);
@@ -327,5 +342,6 @@ int main(int count, char **arguments) {
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (with_memory) memory_before = memory_bytes(&subject);
     run();
+    if (with_memory) check_open_ones();
     report();
 }

@@ -31,20 +31,31 @@ class Ask:
     """A request, and what makes its response a good one. The stub reads the wishes at the body's start."""
 
     action: str = "generateContent"
+    chunked: bool = False
     length: int = UNARY_BYTES
     """Bytes of a unary response's body."""
     events: int = 0
     interval_us: int = 0
+    hold_us: int = 0
+    """After a stream's first event: time to open the other streams, before the pace begins."""
     upload_bytes: int = 0
 
     @classmethod
-    def stream(cls, events: int, interval_us: int) -> Ask:
+    def stream(cls, events: int, interval_us: int, hold_us: int = 0) -> Ask:
         """Server-sent events, so many and so far apart."""
-        return cls("streamGenerateContent?alt=sse", length=0, events=events, interval_us=interval_us)
+        return cls(
+            "streamGenerateContent?alt=sse", length=0, events=events, interval_us=interval_us, hold_us=hold_us
+        )
 
     def body(self) -> bytes:
         """JSON."""
-        wishes = {"bytes": self.length, "events": self.events, "interval_us": self.interval_us}
+        wishes = {
+            "chunked": int(self.chunked),
+            "bytes": self.length,
+            "events": self.events,
+            "interval_us": self.interval_us,
+            "hold_us": self.hold_us,
+        }
         prompt = _PROMPT + "x" * max(0, self.upload_bytes - len(_PROMPT))
         return json.dumps({"labels": wishes, "contents": [{"parts": [{"text": prompt}]}]}).encode()
 

@@ -35,7 +35,8 @@ class Measurement:
 def all_measurements() -> list[Measurement]:
     """In the order of the report."""
     return [
-        *(Measurement(f"unary {n}", "unary", _unary(n)) for n in CONCURRENCIES),
+        *(Measurement(f"unary {n}", "unary", _unary(n, Ask(), f"unary/{n}")) for n in CONCURRENCIES),
+        Measurement("unary chunked", "unary", _unary(64, Ask(chunked=True), "unary/chunked")),
         Measurement("rate", "latency", _rate),
         Measurement("first byte", "latency", _first_byte),
         *(Measurement(f"streams {n}", "streams", _streams(n)) for n in STREAMS),
@@ -46,15 +47,15 @@ def all_measurements() -> list[Measurement]:
     ]
 
 
-def _unary(connections: int) -> Callable[[Load, Subject, float], Values]:
+def _unary(connections: int, ask: Ask, name: str) -> Callable[[Load, Subject, float], Values]:
     def take(load: Load, subject: Subject, seconds: float) -> Values:
-        outcome = load.run(subject, "closed", Ask(), connections=connections, warmup=0.3, seconds=seconds)
+        outcome = load.run(subject, "closed", ask, connections=connections, warmup=0.3, seconds=seconds)
         values = {
-            f"unary/{connections}/rate": outcome.per_second(),
-            f"unary/{connections}/busy": outcome.number("helpers_busy"),
+            f"{name}/rate": outcome.per_second(),
+            f"{name}/busy": outcome.number("helpers_busy"),
         }
         if subject.program:
-            values[f"unary/{connections}/cpu"] = outcome.cpu_us_per("completed")
+            values[f"{name}/cpu"] = outcome.cpu_us_per("completed")
         return values
 
     return take
@@ -73,11 +74,12 @@ def _first_byte(load: Load, subject: Subject, seconds: float) -> Values:
 
 def _streams(count: int) -> Callable[[Load, Subject, float], Values]:
     def take(load: Load, subject: Subject, seconds: float) -> Values:
-        ramp, warmup = _ramp(subject, count), 0.3
-        events = int((ramp + warmup + seconds + 1.2) * 1e6 / INTERVAL_US)
-        ask = Ask.stream(events, INTERVAL_US)
+        ramp, steady = _ramp(subject, count), 0.2
+        hold = ramp + 0.5
+        events = int((ramp + steady + seconds + 1) * 1e6 / INTERVAL_US)
+        ask = Ask.stream(events, INTERVAL_US, int(hold * 1e6))
         outcome = load.run(
-            subject, "streams", ask, connections=count, ramp=ramp, warmup=warmup, seconds=seconds
+            subject, "streams", ask, connections=count, ramp=ramp, warmup=hold + steady, seconds=seconds
         )
         values = {f"streams/{count}/{p}": outcome.number("chunk_delay_us", p) for p in ("p50", "p99", "p999")}
         values[f"streams/{count}/busy"] = outcome.number("helpers_busy")
@@ -102,8 +104,8 @@ def _bulk(name: str, ask: Ask) -> Callable[[Load, Subject, float], Values]:
 
 def _memory(load: Load, subject: Subject, seconds: float) -> Values:
     _warm_up(load, subject)
-    ramp, interval = 2 * _ramp(subject, MEMORY_STREAMS), 1.0
-    ask = Ask.stream(int((ramp + 3) / interval) + 2, int(interval * 1e6))
+    ramp, interval = _ramp(subject, MEMORY_STREAMS), 1.0
+    ask = Ask.stream(60, int(interval * 1e6))  # cut off long before
     outcome = load.run(
         subject, "streams", ask, "--memory", connections=MEMORY_STREAMS, ramp=ramp, warmup=1, seconds=1
     )

@@ -20,7 +20,7 @@ _COMPARISON = {
     "absolute": "{}",
 }
 _HEADINGS = {"plain": "Plain upstream", "tls": "TLS upstream"}
-_BUSY = 0.95
+_BUSY = 0.97
 
 
 def tables(repeats: Repeats, subjects: list[str], *, markdown: bool) -> str:

@@ -2,8 +2,10 @@
  *
  * One thread, epoll. What is asked for stands in the request's body, which every gateway passes on unchanged:
  *   "bytes": N         the length of a unary answer (default UNARY_BYTES)
+ *   "chunked": 1       a unary answer comes in chunks, instead of with its length
  *   "events": N        how many events a stream has
  *   "interval_us": N   the time between two events; each stream starts at a random point of it
+ *   "hold_us": N       the time after a stream's first event before that starts
  * Every event carries the time when it was sent (see common.h), so that its receiver knows the delay.
  *
  * Usage: stub CERTIFICATE KEY. Listens on two free ports of 127.0.0.1, and prints `plain PORT` and `tls PORT`.
@@ -26,7 +28,9 @@
 #define REQUEST_KEPT 4096 /* bytes of a request that are looked at: its head, and the start of its body */
 #define CHUNK_BYTES 32768 /* of a large answer */
 #define MOST_CONNECTIONS 65536
-#define MOST_SIZES 8
+#define MOST_ANSWERS 8
+#define EVENT_ROOM 1024
+#define EARLY_NS 10000 /* events due so soon go along: setting a timer for each costs more than sending it */
 
 struct connection {
     int fd;
@@ -38,21 +42,28 @@ struct connection {
     const char *out; /* what is still to be sent */
     size_t out_bytes;
     unsigned events, next_event;
-    uint64_t interval, due;
+    uint64_t hold, interval, due;
     size_t place; /* in the heap, from 1; 0: not in it */
-    char event[1024];
+    char event[EVENT_ROOM];
+};
+
+struct event {
+    size_t bytes, stamp; /* where the number and the time stand */
+    char text[EVENT_ROOM];
 };
 
 struct answer {
-    size_t body_bytes, bytes;
+    size_t body_bytes;
+    bool chunked;
+    size_t bytes;
     char *text;
 };
 
 static const char HEAD[] =
     "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nVary: Origin\r\nVary: X-Origin\r\nVary: Referer\r\n"
     "Date: Thu, 01 Oct 2026 12:00:00 GMT\r\nServer: scaffolding on HTTPServer2\r\nX-XSS-Protection: 0\r\n"
-    "X-Frame-Options: SAMEORIGIN\r\nX-Content-Type-Options: nosniff\r\nServer-Timing: gfet4t7; dur=412\r\n"
-    "Transfer-Encoding: chunked\r\n\r\n";
+    "X-Frame-Options: SAMEORIGIN\r\nX-Content-Type-Options: nosniff\r\nServer-Timing: gfet4t7; dur=412\r\n";
+#define CHUNKED "Transfer-Encoding: chunked\r\n\r\n"
 static const char TEXT[] =
     "Branches are copy-on-write: a branch shares its parent's pages until one of the two writes. ";
 
@@ -60,7 +71,8 @@ static int epoll;
 static struct connection *heap[MOST_CONNECTIONS]; /* streams by the time of their next event, the first at 1 */
 static size_t waiting;
 static char scratch[262144];
-static struct answer answers[MOST_SIZES];
+static struct answer answers[MOST_ANSWERS];
+static struct event event_texts[2][2]; /* [whether the first][whether the last] */
 
 static void close_connection(struct connection *c);
 
@@ -124,19 +136,19 @@ static char *append(char *at, const char *format, ...) {
     return at + length;
 }
 
-/* A whole unary answer whose body has exactly this many bytes. Made once for each size, then shared. */
-static const struct answer *unary_answer(size_t body_bytes) {
+/* A whole unary answer whose body has exactly this many bytes. Made once, then shared. */
+static const struct answer *unary_answer(size_t body_bytes, bool chunked) {
     struct answer *answer = answers;
-    for (; answer < answers + MOST_SIZES && answer->text; answer++)
-        if (answer->body_bytes == body_bytes) return answer;
-    if (answer == answers + MOST_SIZES) die("too many sizes of answers");
+    for (; answer < answers + MOST_ANSWERS && answer->text; answer++)
+        if (answer->body_bytes == body_bytes && answer->chunked == chunked) return answer;
+    if (answer == answers + MOST_ANSWERS) die("too many kinds of answers");
 
-    static const char start[] =
-        "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"";
+    static const char start[] = "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"";
     static const char end[] =
-        "\"}],\"role\":\"model\"},\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":"
-        "96,\"candidatesTokenCount\":310,\"totalTokenCount\":406,\"promptTokensDetails\":[{\"modality\":\"TEXT\","
-        "\"tokenCount\":96}]},\"modelVersion\":\"gemini-2.5-flash\",\"responseId\":\"b3JkZXJlZA\"}\n";
+        "\"}],\"role\":\"model\"},\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{"
+        "\"promptTokenCount\":96,\"candidatesTokenCount\":310,\"totalTokenCount\":406,"
+        "\"promptTokensDetails\":[{\"modality\":\"TEXT\",\"tokenCount\":96}]},"
+        "\"modelVersion\":\"gemini-2.5-flash\",\"responseId\":\"b3JkZXJlZA\"}\n";
     char *body = malloc(body_bytes), *text = malloc(body_bytes + body_bytes / 512 + 4096);
     if (!body || !text || body_bytes < sizeof start + sizeof end) die("cannot make %zu bytes", body_bytes);
     for (size_t i = 0; i < body_bytes; i++) body[i] = TEXT[i % (sizeof TEXT - 1)];
@@ -144,16 +156,18 @@ static const struct answer *unary_answer(size_t body_bytes) {
     memcpy(body + body_bytes - (sizeof end - 1), end, sizeof end - 1);
 
     char *at = append(text, HEAD, "application/json; charset=UTF-8");
+    at = chunked ? append(at, CHUNKED) : append(at, "Content-Length: %zu\r\n\r\n", body_bytes);
+    size_t most = chunked ? CHUNK_BYTES : body_bytes;
     for (size_t done = 0; done < body_bytes;) {
-        size_t chunk = body_bytes - done < CHUNK_BYTES ? body_bytes - done : CHUNK_BYTES;
-        at = append(at, "%zx\r\n", chunk);
+        size_t chunk = body_bytes - done < most ? body_bytes - done : most;
+        if (chunked) at = append(at, "%zx\r\n", chunk);
         memcpy(at, body + done, chunk);
-        at = append(at + chunk, "\r\n");
+        at = append(at + chunk, chunked ? "\r\n" : "");
         done += chunk;
     }
-    at = append(at, "0\r\n\r\n");
+    if (chunked) at = append(at, "0\r\n\r\n");
     free(body);
-    *answer = (struct answer){body_bytes, (size_t)(at - text), text};
+    *answer = (struct answer){body_bytes, chunked, (size_t)(at - text), text};
     return answer;
 }
 
@@ -183,23 +197,44 @@ static void flush(struct connection *c) {
     }
 }
 
-static void send_event(struct connection *c) {
-    bool last = c->next_event + 1 == c->events;
-    unsigned tokens = 12 * (c->next_event + 1);
-    uint64_t now = now_ns();
-    char body[512];
-    char *at = append(body, "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"%.*s\"}],\"role\":"
-                      "\"model\"},%s\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":96,"
-                      "\"candidatesTokenCount\":%u,\"totalTokenCount\":%u},\"modelVersion\":\"gemini-2.5-flash\","
-                      EVENT_MARK EVENT_STAMP "\"}\r\n\r\n", 60, TEXT, last ? "\"finishReason\":\"STOP\"," : "",
-                      tokens, 96 + tokens, c->next_event, (unsigned long long)now);
-    char *to = c->event;
-    if (c->next_event == 0) to = append(to, HEAD, "text/event-stream");
-    to = append(to, "%zx\r\n%s\r\n%s", (size_t)(at - body), body, last ? "0\r\n\r\n" : "");
-    c->out = c->event;
-    c->out_bytes = (size_t)(to - c->event);
+/* What events look like on the wire: the first after a head, one in the middle, the last, an only one. */
+static void make_events(void) {
+    for (int first = 0; first < 2; first++)
+        for (int last = 0; last < 2; last++) {
+            struct event *event = &event_texts[first][last];
+            char body[512], *at = event->text;
+            char *end = append(
+                body,
+                "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"%.60s\"}],\"role\":\"model\"},"
+                "%s\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":96,\"candidatesTokenCount\":12,"
+                "\"totalTokenCount\":108},\"modelVersion\":\"gemini-2.5-flash\"," EVENT_MARK EVENT_STAMP
+                "\"}\r\n\r\n",
+                TEXT, last ? "\"finishReason\":\"STOP\"," : "", 0u, 0ull);
+            if (first) at = append(append(at, HEAD, "text/event-stream"), CHUNKED);
+            at = append(at, "%zx\r\n%s\r\n%s", (size_t)(end - body), body, last ? "0\r\n\r\n" : "");
+            event->bytes = (size_t)(at - event->text);
+            event->stamp = (size_t)(strstr(event->text, EVENT_MARK) + sizeof EVENT_MARK - 1 - event->text);
+        }
+}
 
-    c->due = c->next_event == 0 ? now + (uint64_t)(drand48() * (double)c->interval) : c->due + c->interval;
+/* Writes a number into as many digits as it has room for: sprintf would cost as much as the rest. */
+static void write_digits(char *to, int digits, uint64_t number) {
+    for (; digits--; number /= 10) to[digits] = (char)('0' + number % 10);
+}
+
+static void send_event(struct connection *c) {
+    const struct event *event = &event_texts[c->next_event == 0][c->next_event + 1 == c->events];
+    uint64_t now = now_ns();
+    memcpy(c->event, event->text, event->bytes);
+    write_digits(c->event + event->stamp, 8, c->next_event);
+    write_digits(c->event + event->stamp + 9, 20, now);
+    c->out = c->event;
+    c->out_bytes = event->bytes;
+
+    if (c->next_event == 0)
+        c->due = now + c->hold + (uint64_t)(drand48() * (double)c->interval);
+    else
+        c->due += c->interval;
     if (c->due < now) c->due = now; /* a stream that was held up doesn't catch up */
     c->next_event++;
     flush(c);
@@ -220,12 +255,13 @@ static void answer(struct connection *c) {
     if (stream && stream < line_end) {
         c->events = (unsigned)asked_for(c, "\"events\":");
         c->interval = asked_for(c, "\"interval_us\":") * 1000ull;
+        c->hold = asked_for(c, "\"hold_us\":") * 1000ull;
         if (!c->events) die("a request for a stream names no number of events: %.200s", c->request);
         send_event(c);
         return;
     }
     size_t bytes = asked_for(c, "\"bytes\":");
-    const struct answer *whole = unary_answer(bytes ? bytes : UNARY_BYTES);
+    const struct answer *whole = unary_answer(bytes ? bytes : UNARY_BYTES, asked_for(c, "\"chunked\":"));
     c->out = whole->text;
     c->out_bytes = whole->bytes;
     flush(c);
@@ -309,6 +345,7 @@ static int listen_on_loopback(const char *name) {
 int main(int count, char **arguments) {
     if (count != 3) die("usage: stub CERTIFICATE KEY");
     prepare_process();
+    make_events();
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
     if (SSL_CTX_use_certificate_chain_file(tls, arguments[1]) != 1 ||
         SSL_CTX_use_PrivateKey_file(tls, arguments[2], SSL_FILETYPE_PEM) != 1)
@@ -336,7 +373,7 @@ int main(int count, char **arguments) {
             if (c->fd >= 0 && events[i].events & ~EPOLLOUT) on_readable(c);
             if (c->fd < 0) free(c);
         }
-        for (uint64_t now = now_ns(); waiting && heap[1]->due <= now;) {
+        for (uint64_t soon = now_ns() + EARLY_NS; waiting && heap[1]->due <= soon;) {
             struct connection *c = heap[1];
             unschedule(c);
             send_event(c);

@@ -70,8 +70,8 @@ def start_machine(directory: Path, binaries: Path) -> Machine:
     cores = Cores.of_this_machine()
     certificate, key = directory / "stub.pem", directory / "stub.key"
     subprocess.run(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
-        f"-addext subjectAltName=DNS:localhost -keyout {key} -out {certificate}".split(),
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        f"-subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout {key} -out {certificate}".split(),
         check=True,
         capture_output=True,
     )
