@@ -2,6 +2,9 @@
 
 A pipe or a journal whose reader stalls blocks `write(2)` for as long as it likes. Only one worker thread
 waits for it; the event loop gathers lines meanwhile, up to a limit, and drops and counts what comes after.
+
+Several processes may write to one pipe or socket: what is written at once then has at most PIPE_BUF bytes,
+which the kernel never mixes with another's, and ends with a line. (A file takes a write of any size whole.)
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import logging
 import os
 import select
+import stat
 import threading
 from queue import SimpleQueue
 
@@ -31,6 +35,8 @@ class LineWriter:
         self.dropped = 0
         """Lines lost so far: over the limit, or refused by the file descriptor."""
         self._fd = fd
+        mode = os.fstat(fd).st_mode
+        self._may_mix = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
         self._limit = limit
         self._close_seconds = close_seconds
         self._buffer = bytearray()
@@ -120,12 +126,18 @@ class LineWriter:
                     self._put(b"\n")
                     self._torn = False
                 while done < len(batch):
-                    done += self._put(view[done:])
+                    done += self._put(view[done : self._end_of_piece(batch, done)])
             except OSError as error:
                 if done:
                     self._torn = not batch.endswith(b"\n", 0, done)
                 return batch.count(b"\n", done), error.strerror or type(error).__name__
         return 0, ""
+
+    def _end_of_piece(self, batch: bytearray, begin: int) -> int:
+        """Where what is written at once ends; a line longer than PIPE_BUF is a piece by itself."""
+        if not self._may_mix:
+            return len(batch)
+        return (batch.rfind(b"\n", begin, begin + select.PIPE_BUF) + 1) or (batch.find(b"\n", begin) + 1)
 
     def _put(self, data: bytes | memoryview) -> int:
         while True:

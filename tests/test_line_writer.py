@@ -7,6 +7,8 @@ import fcntl
 import logging
 import os
 import resource
+import select
+import socket
 import struct
 import termios
 import threading
@@ -168,6 +170,24 @@ async def test_close_does_not_wait_for_ever(pipe: Pipe, caplog: pytest.LogCaptur
     pipe.start_reader()
     await eventually("what the worker was stuck with is written", lambda: writer.held == 0)
     assert pipe.all_lines() == numbered(1000)
+
+
+async def test_where_others_may_write_too_each_write_is_whole_lines_that_they_cannot_break() -> None:
+    """Sockets of this kind keep apart what was written apart; a pipe is written to in the same way."""
+    reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    lines = [*numbered(40), b"z" * (2 * select.PIPE_BUF), *numbered(40)]
+    with reading, writing:
+        writer = LineWriter(writing.fileno())
+        for line in lines:
+            writer.write(line)
+        pieces: list[bytes] = []
+        while sum(map(len, pieces)) < sum(map(len, lines)) + len(lines):
+            pieces.append(await asyncio.to_thread(reading.recv, 1 << 20))
+        await writer.close()
+    assert b"".join(pieces) == b"".join(line + b"\n" for line in lines)
+    assert all(piece.endswith(b"\n") for piece in pieces)
+    assert [piece.count(b"\n") for piece in pieces if len(piece) > select.PIPE_BUF] == [1]
+    assert len(pieces) < len(lines) / 5
 
 
 async def test_a_line_after_close_is_counted_as_lost(pipe: Pipe) -> None:
