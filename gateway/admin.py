@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.observe import Observer
+from gateway.exposition import Exposition
 
 
-def create_admin_app(*, ready: Callable[[], tuple[bool, str]], observer: Observer) -> web.Application:
+def create_admin_app(*, ready: Callable[[], tuple[bool, str]], exposition: Exposition) -> web.Application:
     """`ready` tells whether new requests should come here, and a short reason that may be shown.
 
     Run it with `AppRunner(app, access_log=None)`: probes and scrapes are no requests to account for.
@@ -25,7 +25,7 @@ def create_admin_app(*, ready: Callable[[], tuple[bool, str]], observer: Observe
 
     async def metrics(request: web.Request) -> web.Response:
         # Tens of milliseconds where there are many series: in a thread, streams wait for a fraction of it.
-        body, content_type = await asyncio.to_thread(observer.render, request.headers.get("Accept", ""))
+        body, content_type = await asyncio.to_thread(exposition.render, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     app = web.Application()

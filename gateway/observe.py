@@ -8,7 +8,7 @@ from collections.abc import Container
 from gateway.access_log import AccessLog
 from gateway.exchange import Exchange
 from gateway.line_writer import LineWriter
-from gateway.metrics import Metrics
+from gateway.metrics import Metrics, Snapshot
 
 
 class Observer:
@@ -21,7 +21,7 @@ class Observer:
     def __init__(self, *, models: Container[str], log_fd: int = 1) -> None:
         self._writer = LineWriter(log_fd)
         self._log = AccessLog(self._writer)
-        self._metrics = Metrics(models=models, dropped_lines=lambda: self._writer.dropped)
+        self._metrics = Metrics(models=models)
 
     def begin(self) -> None:
         """A request was taken. Each `begin` needs its `finish`."""
@@ -35,9 +35,9 @@ class Observer:
         self._metrics.count(exchange)
         self._log.record(exchange)
 
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """The metrics and their content type, in the format that the `Accept` header asks for."""
-        return self._metrics.render(accept)
+    def snapshot(self) -> Snapshot:
+        """What was counted until now. Its tallies go on counting."""
+        return Snapshot(self._metrics.open_requests, self._writer.dropped, self._metrics.tallies())
 
     async def close(self) -> None:
         """Write out the access log."""

@@ -24,6 +24,7 @@ from gateway.config import Upstream as UpstreamSettings
 from gateway.deadlines import Timeouts
 from gateway.errors import StoreUnavailable
 from gateway.exchange import Exchange
+from gateway.exposition import Exposition
 from gateway.identity import Identity
 from gateway.notify import notify
 from gateway.observe import Observer
@@ -164,7 +165,10 @@ class Gateway:
         return build(settings, self.config.timeouts.connect, port)
 
     async def _listen_admin(self) -> None:
-        app = create_admin_app(ready=lambda: (self._state == "serving", self._state), observer=self.observer)
+        app = create_admin_app(
+            ready=lambda: (self._state == "serving", self._state),
+            exposition=Exposition(self.observer.snapshot),
+        )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)

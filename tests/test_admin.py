@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from gateway.admin import create_admin_app
 from gateway.exchange import Exchange
+from gateway.exposition import Exposition
 from gateway.observe import Observer
 
 
@@ -31,7 +32,7 @@ async def admin(tmp_path: Path) -> AsyncIterator[Admin]:
     log = tmp_path / "access.log"
     fd = os.open(log, os.O_WRONLY | os.O_CREAT)
     observer = Observer(models=frozenset({"gemini-3-pro"}), log_fd=fd)
-    app = create_admin_app(ready=lambda: running.state, observer=observer)
+    app = create_admin_app(ready=lambda: running.state, exposition=Exposition(observer.snapshot))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -88,7 +89,7 @@ async def test_probes_and_scrapes_are_not_counted_or_logged(admin: Admin) -> Non
             assert response.status == 200
     async with admin.client.post("/readyz") as response:
         assert response.status == 405
-    text = admin.observer.render("")[0].decode()
+    text = Exposition(admin.observer.snapshot).render("")[0].decode()
     assert "gateway_open_requests 0.0\n" in text
     assert "gateway_requests_total{" not in text
     await admin.observer.close()

@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from gateway.exchange import Ending, Exchange, Route
+from gateway.exposition import Exposition
 from gateway.metrics import BUCKETS
 from gateway.observe import Observer
 from tests.support.finished import MODELS, documented, finished
@@ -35,8 +36,12 @@ def observe(observer: Observer, *exchanges: Exchange) -> None:
         observer.finish(exchange)
 
 
+def render(observer: Observer, accept: str = "") -> tuple[bytes, str]:
+    return Exposition(observer.snapshot).render(accept)
+
+
 def samples(observer: Observer) -> Samples:
-    text, _ = observer.render("")
+    text, _ = render(observer)
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in parse_text(text.decode())
@@ -62,7 +67,7 @@ def series(observer: Observer, name: str) -> dict[tuple[tuple[str, str], ...], f
 )
 async def test_prometheus_can_read_every_format(observer: Observer, accept: str, content_type: str) -> None:
     observe(observer, finished(), finished(model="", upstream="", status=401, ending=Ending.REFUSED))
-    body, served_as = observer.render(accept)
+    body, served_as = render(observer, accept)
     assert served_as.startswith(content_type)
     parse = parse_openmetrics if accept == OPENMETRICS else parse_text
     families = {family.name: family for family in parse(body.decode())}
@@ -72,7 +77,7 @@ async def test_prometheus_can_read_every_format(observer: Observer, accept: str,
 
 async def test_every_metric_is_documented_with_its_type_unit_and_labels(observer: Observer) -> None:
     observe(observer, finished())
-    text = observer.render("")[0].decode()
+    text = render(observer)[0].decode()
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     labels: dict[str, set[str]] = {name: set() for name in types}
     for name, inside in re.findall(r"^(\w+)(?:\{(.*)\})? \S+$", text, re.MULTILINE):
