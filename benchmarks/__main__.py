@@ -14,8 +14,10 @@ from benchmarks import report
 from benchmarks.figures import Repeats
 from benchmarks.load import Load, LoadFailed
 from benchmarks.measurements import Measurement, all_measurements
+from benchmarks.others import start_litellm, start_portkey
 from benchmarks.programs import BenchmarkError
 from benchmarks.subjects import (
+    PROJECT,
     UPSTREAMS,
     Machine,
     Start,
@@ -27,6 +29,10 @@ from benchmarks.subjects import (
     start_nginx,
 )
 
+OTHERS: dict[str, Start] = {"litellm": start_litellm, "portkey": start_portkey}
+"""Measured only when asked for, in what they can be asked, over plain TCP."""
+
+BINARIES = PROJECT / "build" / "benchmarks"
 SECONDS, QUICK_SECONDS = 2.0, 0.7
 REPEATS = 5
 
@@ -49,6 +55,8 @@ class Run:
         turn = (len(self.repeats) - 1) % len(running)
         for measurement in measurements:
             for subject in running[turn:] + running[:turn]:
+                if subject.name in OTHERS and not measurement.light:
+                    continue
                 if not measurement.fresh:
                     self._measure(measurement, subject)
                 elif subject.program:
@@ -79,21 +87,22 @@ def main() -> int:
     groups = set(args.only.split(",")) if args.only else None
     measurements = [m for m in all_measurements() if groups is None or m.group in groups]
     starts: dict[str, Start] = {"direct": start_direct, "nginx": start_nginx, "gateway": start_gateway}
+    starts |= {name: start for name, start in OTHERS.items() if getattr(args, name)}
     upstreams: list[Upstream] = [u for u in UPSTREAMS if u in args.upstreams.split(",")]
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-benchmark-")))
         try:
-            machine = start_machine(directory, Path(args.binaries))
+            machine = start_machine(directory, BINARIES)
             stack.callback(machine.stub.stop)
             running = []
             for upstream in upstreams:
                 for name, start in starts.items():
                     # The stub is asked the same way whatever the others speak to it.
-                    if name != "direct" or upstream == upstreams[0]:
-                        subject = start(machine, UPSTREAMS[0] if name == "direct" else upstream)
+                    if name in ("nginx", "gateway") or upstream == upstreams[0]:
+                        subject = start(machine, upstream if name in ("nginx", "gateway") else UPSTREAMS[0])
                         stack.callback(subject.stop)
                         running.append(subject)
-            run = Run(machine, Load(machine, Path(args.binaries)), QUICK_SECONDS if args.quick else SECONDS)
+            run = Run(machine, Load(machine, BINARIES), QUICK_SECONDS if args.quick else SECONDS)
             for _ in range(args.repeats or (1 if args.quick else REPEATS)):
                 run.repeat(measurements, starts, running)
         except BenchmarkError as error:
@@ -105,6 +114,8 @@ def main() -> int:
     for name, value in report.circumstances().items():
         print(f"{'- ' if args.markdown else ''}{name}: {value}")
     print(f"\n{report.tables(run.repeats, list(starts), markdown=args.markdown)}")
+    for line in report.against_others(run.repeats, [name for name in starts if name in OTHERS]):
+        print(line)
     if args.json:
         report.write_json(run.repeats, args.json)
     for line in [*run.failures, *report.doubts(run.repeats)]:
@@ -116,11 +127,12 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     groups = sorted({measurement.group for measurement in all_measurements()})
     parser = argparse.ArgumentParser(prog="scripts/benchmark", description=__doc__)
-    parser.add_argument("--binaries", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="one short repeat, to try things out")
     parser.add_argument("--repeats", type=int, metavar="N", help=f"default: {REPEATS}")
     parser.add_argument("--only", metavar="GROUP,…", help=f"of {', '.join(groups)}")
     parser.add_argument("--upstreams", default=",".join(UPSTREAMS), metavar="…", help="default: %(default)s")
+    parser.add_argument("--litellm", action="store_true", help="beside it LiteLLM's Gemini pass-through")
+    parser.add_argument("--portkey", action="store_true", help="beside it Portkey's gateway")
     parser.add_argument("--json", metavar="FILE", help="write every value there")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     return parser.parse_args()

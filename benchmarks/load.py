@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.programs import BenchmarkError, pinned
-from benchmarks.subjects import Machine, Subject
+from benchmarks.subjects import MODEL, Machine, Subject
 
 UNARY_BYTES = 1536
 """The body of a small answer (common.h)."""
@@ -59,6 +59,10 @@ class Ask:
         prompt = _PROMPT + "x" * max(0, self.upload_bytes - len(_PROMPT))
         return json.dumps({"labels": wishes, "contents": [{"parts": [{"text": prompt}]}]}).encode()
 
+    def chat_body(self) -> bytes:
+        """JSON, in OpenAI's form; wishes would not reach the stub."""
+        return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": _PROMPT}]}).encode()
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -95,9 +99,9 @@ class Load:
 
     def run(self, subject: Subject, mode: str, ask: Ask, *flags: str, **options: float) -> Outcome:
         """One run, options as in load.c. Raises LoadFailed unless every response was whole and right."""
-        body = ask.body()
+        body = ask.chat_body() if subject.chat else ask.body()
         head = [
-            f"POST {subject.path}:{ask.action} HTTP/1.1",
+            f"POST {subject.path if subject.chat else f'{subject.path}:{ask.action}'} HTTP/1.1",
             "Host: localhost",
             "User-Agent: benchmark",
             "Content-Type: application/json",
@@ -107,7 +111,7 @@ class Load:
         request = self._machine.directory / "request"
         request.write_bytes("\r\n".join([*head, "", ""]).encode() + body)
         options |= {"port": subject.port, "events": ask.events}
-        if not subject.rewrites:
+        if not subject.chat:
             options["bytes"] = ask.length
         command = [str(self._binary), "--request", str(request), *flags]
         command += [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]

@@ -23,19 +23,26 @@ Values = dict[str, float]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One kind of run. `fresh`: it measures memory, so a newly started subject, and not the stub itself."""
+    """One kind of run. `fresh`: it measures memory, so a newly started subject, and not the stub itself.
+
+    `light`: what gateways of another weight can be asked as well.
+    """
 
     name: str
     group: str
     take: Callable[[Load, Subject, float], Values]
     """The last argument is how long to measure, in seconds."""
     fresh: bool = False
+    light: bool = False
 
 
 def all_measurements() -> list[Measurement]:
     """In the order of the report."""
     return [
-        *(Measurement(f"unary {n}", "unary", _unary(n, Ask(), f"unary/{n}")) for n in CONCURRENCIES),
+        *(
+            Measurement(f"unary {n}", "unary", _unary(n, Ask(), f"unary/{n}"), light=True)
+            for n in CONCURRENCIES
+        ),
         Measurement("unary chunked", "unary", _unary(64, Ask(chunked=True), "unary/chunked")),
         Measurement("rate", "latency", _rate),
         Measurement("first byte", "latency", _first_byte),

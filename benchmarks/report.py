@@ -21,6 +21,7 @@ _COMPARISON = {
 }
 _HEADINGS = {"plain": "Plain upstream", "tls": "TLS upstream"}
 _BUSY = 0.97
+_OTHERS_GOALS = {"litellm": Goal(80, 200), "portkey": Goal(12, 30)}
 
 
 def tables(repeats: Repeats, subjects: list[str], *, markdown: bool) -> str:
@@ -36,14 +37,18 @@ def tables(repeats: Repeats, subjects: list[str], *, markdown: bool) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def against_others(repeats: Repeats, others: list[str]) -> str:
+def against_others(repeats: Repeats, others: list[str]) -> list[str]:
     """The gateway's requests a second at concurrency 64, times those of other gateways."""
     figure = next(figure for figure in all_figures() if figure.value == "unary/64/rate")
     lines = []
     for other in others:
         if spread := Spread.of(compared(figure, repeats, "plain", "gateway", other)):
-            lines.append(f"requests/s at concurrency 64: {_number(spread.middle)} × {other}'s")
-    return "\n".join(lines)
+            goal = _OTHERS_GOALS[other]
+            lines.append(
+                f"requests at concurrency 64: {_number(spread.middle)} × {other}'s "
+                f"({_number(spread.least)} to {_number(spread.most)}; must {goal.must:g}, aim {goal.aim:g})"
+            )
+    return lines
 
 
 def doubts(repeats: Repeats) -> list[str]:

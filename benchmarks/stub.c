@@ -251,7 +251,7 @@ static void answer(struct connection *c) {
     c->state = ANSWERING;
     c->events = c->next_event = 0;
     const char *line_end = strchr(c->request, '\r');
-    const char *stream = strstr(c->request, ":streamGenerateContent?alt=sse ");
+    const char *stream = strstr(c->request, "streamGenerateContent?alt=sse "); /* some escape the colon before it */
     if (stream && stream < line_end) {
         c->events = (unsigned)asked_for(c, "\"events\":");
         c->interval = asked_for(c, "\"interval_us\":") * 1000ull;

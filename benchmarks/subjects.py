@@ -50,8 +50,8 @@ class Subject:
     headers: tuple[str, ...]
     program: Program | None
     """None for the stub itself."""
-    rewrites: bool = False
-    """It doesn't pass bodies on byte for byte, so their lengths can't be checked."""
+    chat: bool = False
+    """It is asked in OpenAI's form, and converts: only small unary answers, their length unchecked."""
 
     def stop(self) -> None:
         """Ends it, unless it is the stub."""
