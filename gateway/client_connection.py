@@ -9,8 +9,11 @@ that start with an underscore are used in this file only (tests/test_aiohttp_int
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import select
+import termios
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -146,6 +149,7 @@ class ClientConnection(web.RequestHandler):
         "_server",
         "_trusted",
         "flow",
+        "head_is_small",
     )
 
     def __init__(self, server: ClientServer) -> None:
@@ -164,6 +168,8 @@ class ClientConnection(web.RequestHandler):
         )
         self._server = server
         self.flow: Flow | None = None
+        self.head_is_small = False
+        """Whether all that came with the present request's head is within the limit, so that it must be."""
         self._in_exchange = False
         self._last_body: StreamReader | None = None
         """Of the newest request, the one that the parser is reading."""
@@ -194,6 +200,7 @@ class ClientConnection(web.RequestHandler):
             return
         if self._messages:
             self._in_exchange = True
+            self.head_is_small = self._head_bytes + len(data) <= HEAD_BYTES
             self._head_bytes = 0
             if self._head_timer:
                 self._head_timer.cancel()
@@ -206,8 +213,8 @@ class ClientConnection(web.RequestHandler):
             self._await_head()
 
     def eof_received(self) -> None:
-        # A client that ends its side is gone (the transport closes itself now). With bytes still to be written
-        # that close would wait for their reader, so it is cut at once, unless it is at its end anyway.
+        # A client that ends its side is gone (the transport closes itself now). With bytes still to write that
+        # close would wait for their reader, so it is cut at once, unless it is at its end anyway.
         if self.transport and self.transport.get_write_buffer_size() and not self._discarding:
             self.transport.abort()
 
@@ -272,9 +279,22 @@ class ClientConnection(web.RequestHandler):
         poll.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
         return bool(poll.poll(0))
 
+    def bytes_unread(self) -> int:
+        """How much of what was written the client's side has yet to acknowledge.
+
+        The kernel's part is counted, too: it takes more from us only in steps of up to a megabyte.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return 0
+        in_kernel = array("i", [0])
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel)
+        return transport.get_write_buffer_size() + in_kernel[0]
+
     def exchange_over(self) -> None:
         """The connection waits for its next head, unless that has come already."""
         self._in_exchange = bool(self._messages)
+        self.head_is_small = False
 
     async def end_gently(self) -> None:
         """End the connection after what is written: FIN, then discard for at most `LINGER_SECONDS`."""

@@ -26,17 +26,13 @@ class Downstream:
         self._client = client
         self._exchange = exchange
         self.head_sent = False
+        self.keeps_connection = False
+        """Whether the head has promised the client to take another request on this connection."""
         self.framing = exchange.route.framing
         """How the body that comes is framed; known better once its head is here."""
         self.content_encoding = b""
         self._chunked = False
-        self._until_close = False
         self._tail = b"\n\n"
-
-    @property
-    def keeps_connection(self) -> bool:
-        """Whether the client can tell the whole response's end, and wants another."""
-        return may_keep(self._request) and not self._until_close
 
     def send(self, head: ResponseHead | None, body: bytes, *, whole: bool, upload_whole: bool) -> None:
         """Write what one read of the upstream brought."""
@@ -64,11 +60,12 @@ class Downstream:
         self.content_encoding = headers.find(head.headers, b"content-encoding").strip().lower()
         lines = headers.response_lines(head.headers)
         http_1_0 = self._request.version < (1, 1)
+        self.keeps_connection = may_keep(self._request) and upload_whole
         if head.has_body:
             if head.content_length is not None:
                 lines.append(b"Content-Length: " + head.content_length)
             elif http_1_0:
-                self._until_close = True
+                self.keeps_connection = False
             else:
                 self._chunked = True
                 lines.append(b"Transfer-Encoding: chunked")
@@ -79,7 +76,7 @@ class Downstream:
         lines.append(b"x-request-id: " + exchange.id.encode("ascii"))
         if exchange.client_request_id:
             lines.append(b"x-client-request-id: " + exchange.client_request_id.encode("ascii"))
-        if not (self.keeps_connection and upload_whole):
+        if not self.keeps_connection:
             lines.append(b"Connection: close")
         elif http_1_0:
             lines.append(b"Connection: keep-alive")

@@ -107,7 +107,8 @@ class Transfer:
         self._asked_at = 0.0
         self._woken: asyncio.Future[None] = self._loop.create_future()
         """Wakes the request's task: the response is whole, has failed, or has to be asked for again."""
-        self._upload_room = asyncio.Event()
+        self._upload_room: asyncio.Event | None = None
+        """Set when the upstream takes request bytes again; made when it first does not."""
         self._stale = False
         self._failure: Refusal | None = None
         self._whole = False
@@ -196,8 +197,7 @@ class Transfer:
         if self._client.writing_paused:  # its deadline stands until it has caught up
             self._woken = self._loop.create_future()
             await self._woken
-        keep = self._whole and self._upload.whole and self._downstream.keeps_connection
-        return Answer(self._client, keep=keep)
+        return Answer(self._client, keep=self._whole and self._downstream.keeps_connection)
 
     # The request body
 
@@ -222,13 +222,13 @@ class Transfer:
         except UploadError as error:
             self._exchange.request_bytes = upload.received
             self.fail(error.refusal, Ending.TRUNCATED if self._downstream.head_sent else Ending.REFUSED)
-        except ConnectionError:
+        except OSError:
             return  # the client is gone: the request's own task is being cancelled
 
     async def _room(self, connection: UpstreamConnection) -> None:
         """Wait until the upstream takes more of the request body."""
         while connection.writing_paused and connection is self._connection:
-            self._upload_room.clear()
+            self._upload_room = asyncio.Event()
             self._deadlines.wait_for(Waiting.UPSTREAM_UPLOAD)
             await self._upload_room.wait()
             self._deadlines.wait_for(Waiting.CLIENT_BODY)
@@ -240,7 +240,8 @@ class Transfer:
             self._deadlines.wait_for(Waiting.NEXT_CHUNK if self._downstream.head_sent else Waiting.FIRST_BYTE)
 
     def on_upload_resumed(self) -> None:
-        self._upload_room.set()
+        if self._upload_room:
+            self._upload_room.set()
 
     # The response
 
@@ -309,7 +310,7 @@ class Transfer:
 
     def on_response_failed(self, failure: Failure) -> None:
         self._connection = None
-        self._upload_room.set()
+        self.on_upload_resumed()
         soon = monotonic() - self._asked_at < STALE_SECONDS
         if failure is Failure.STALE and soon and self._upload.again() is not None:
             self._stale = True
@@ -323,19 +324,15 @@ class Transfer:
     def pause_writing(self) -> None:
         if self._connection:
             self._connection.pause_response()
-        self._unread = self._bytes_unread()
+        self._unread = self._client.bytes_unread()
         self._deadlines.wait_for(Waiting.CLIENT_READS)
 
     def resume_writing(self) -> None:
-        if self._connection:
+        if self._whole or self._failure:
+            self._wake()
+        elif self._connection:
             self._connection.resume_response()
             self._deadlines.wait_for(Waiting.NEXT_CHUNK)
-        else:
-            self._wake()
-
-    def _bytes_unread(self) -> int:
-        transport = self._client.transport
-        return transport.get_write_buffer_size() if transport else 0
 
     def look(self, now: float) -> None:
         """Whether a deadline has passed by now (`time.monotonic()`), or a client not being read has left."""
@@ -347,8 +344,8 @@ class Transfer:
             self._cut_client(Ending.CLIENT_ABORTED)
 
     def _expired(self, waiting: Waiting) -> None:
-        if waiting is Waiting.CLIENT_READS and self._bytes_unread() < self._unread:
-            self._unread = self._bytes_unread()  # slow, but reading
+        if waiting is Waiting.CLIENT_READS and (unread := self._client.bytes_unread()) < self._unread:
+            self._unread = unread  # slow, but reading
             self._deadlines.wait_for(waiting)
         elif waiting in (Waiting.CLIENT_BODY, Waiting.CLIENT_READS) or self._whole or self._failure:
             self._cut_client(Ending.DEADLINE)
