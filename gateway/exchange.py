@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -92,40 +92,41 @@ class Usage:
 _NO_ROUTE = Route()
 
 
-def _new_id() -> str:
-    return os.urandom(16).hex()
-
-
-@dataclass(slots=True)
 class Exchange:
-    """One request's record. Times are `time.monotonic()` seconds; 0.0 means that it did not happen."""
+    """One request's record. Times are `time.monotonic()` seconds; 0.0 means that it did not happen.
 
-    id: str = field(default_factory=_new_id)
-    client_request_id: str = ""
+    What is not set yet stands in the class: there is one of these for every request, and few set everything.
+    """
+
+    client_request_id = ""
     """The client's own `x-request-id`, where it is well-formed."""
-    began: float = field(default_factory=time.monotonic)
     route: Route = _NO_ROUTE
     principal: Principal | None = None
-    branch_id: str = ""
+    branch_id = ""
     """The branch that the host names, which may be a descendant of the credential's."""
-    model: str = ""
+    model = ""
     """The catalog's short id."""
-    upstream: str = ""
+    upstream = ""
     """The configured name of the upstream asked."""
-    upstream_request_id: str = ""
-    status: int = 0
+    upstream_request_id = ""
+    status = 0
     """The status that the client was sent; 0 when it left before one."""
-    reason: str = ""
+    reason = ""
     """The reason of the gateway's own refusal, as in `x-gateway-error`; empty when there was none."""
     ending: Ending = Ending.REFUSED
     usage: Usage | None = None
     """None: the upstream reported none (unknown, which is not zero)."""
-    model_version: str = ""
+    model_version = ""
     """The `modelVersion` that the response names."""
-    first_byte: float = 0.0
+    first_byte = 0.0
     """When the first byte of the upstream's response head was here."""
-    ended: float = 0.0
-    request_bytes: int = 0
+    ended = 0.0
+    request_bytes = 0
     """Body bytes received from the client."""
-    response_bytes: int = 0
+    response_bytes = 0
     """Body bytes sent to the client."""
+
+    def __init__(self) -> None:
+        self.id = os.urandom(16).hex()
+        """The gateway's own id for the request."""
+        self.began = time.monotonic()

@@ -126,11 +126,13 @@ class Proxy:
 
     def _check_http(self, request: web.BaseRequest) -> None:
         """What the HTTP parser lets through, but the contract, or passing it on safely, does not."""
-        line = len(f"{request.method} {request.raw_path} HTTP/1.1\r\n")
-        if line > HEAD_BYTES:
-            raise GatewayError(HTTP_LINE_TOO_LONG)
-        if line + sum(len(name) + len(value) + 4 for name, value in request.raw_headers) + 2 > HEAD_BYTES:
-            raise GatewayError(HTTP_HEADER_TOO_LONG)
+        assert isinstance(request.protocol, ClientConnection)
+        if not request.protocol.head_is_small:
+            line = len(f"{request.method} {request.raw_path} HTTP/1.1\r\n")
+            if line > HEAD_BYTES:
+                raise GatewayError(HTTP_LINE_TOO_LONG)
+            if line + sum(len(name) + len(value) + 4 for name, value in request.raw_headers) + 2 > HEAD_BYTES:
+                raise GatewayError(HTTP_HEADER_TOO_LONG)
         in_form = request.raw_path.startswith("/") or (
             request.raw_path == "*" and request.method == "OPTIONS"
         )

@@ -80,13 +80,13 @@ class Relay:
     def cut_all(self) -> None:
         """End what is still under way, as a drain does when its time is over."""
         for transfer in tuple(self.live):
-            transfer.fail(DRAINING, Ending.TRUNCATED)
+            transfer.fail(DRAINING)
 
     def cut(self, credential_ids: Container[str]) -> None:
         """End what is under way for these credentials."""
         for transfer in tuple(self.live):
             if transfer.credential_id in credential_ids:
-                transfer.fail(CREDENTIAL_INVALID, Ending.TRUNCATED)
+                transfer.fail(CREDENTIAL_INVALID)
 
 
 class Transfer:
@@ -221,7 +221,7 @@ class Transfer:
             self._upload_done()
         except UploadError as error:
             self._exchange.request_bytes = upload.received
-            self.fail(error.refusal, Ending.TRUNCATED if self._downstream.head_sent else Ending.REFUSED)
+            self.fail(error.refusal)
         except OSError:
             return  # the client is gone: the request's own task is being cancelled
 
@@ -268,7 +268,7 @@ class Transfer:
         readable = refusals.decoded(text, headers.find(head.headers, b"content-encoding"))
         if refusals.refuses_the_key(head.status, readable):
             _log.error("upstream %s refuses the gateway's key (%d)", self._target.upstream.name, head.status)
-            self.fail(UPSTREAM_FAILED, Ending.REFUSED)
+            self.fail(UPSTREAM_FAILED)
             return
         delay = refusals.retry_delay(readable) if head.status == 429 else None
         if delay is not None and not headers.find(head.headers, b"retry-after"):
@@ -317,7 +317,7 @@ class Transfer:
             self._wake()
             return
         _log.warning("upstream %s: %s", self._target.upstream.name, failure.value)
-        self.fail(UPSTREAM_FAILED, Ending.TRUNCATED if self._downstream.head_sent else Ending.REFUSED)
+        self.fail(UPSTREAM_FAILED)
 
     # The client falls behind, or too much time has passed
 
@@ -350,7 +350,7 @@ class Transfer:
         elif waiting in (Waiting.CLIENT_BODY, Waiting.CLIENT_READS) or self._whole or self._failure:
             self._cut_client(Ending.DEADLINE)
         else:
-            self.fail(UPSTREAM_TIMEOUT, Ending.DEADLINE)
+            self.fail(UPSTREAM_TIMEOUT)
 
     def _cut_client(self, ending: Ending) -> None:
         """The client is gone, or gets no more: the end of its connection cancels the request's task."""
@@ -361,12 +361,15 @@ class Transfer:
 
     # Ends
 
-    def fail(self, refusal: Refusal, ending: Ending) -> None:
+    def fail(self, refusal: Refusal) -> None:
         """The response will not become whole: the client is told as far as it still can be."""
         if self._failure or self._whole:
             return
         self._failure = refusal
-        self._exchange.ending = ending
+        if refusal is UPSTREAM_TIMEOUT:
+            self._exchange.ending = Ending.DEADLINE
+        elif self._downstream.head_sent:
+            self._exchange.ending = Ending.TRUNCATED
         self._drop_connection()
         self._wake()
 

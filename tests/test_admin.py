@@ -63,7 +63,10 @@ async def test_readiness_follows_the_gateway(admin: Admin) -> None:
 
 async def test_metrics_come_in_the_format_asked_for(admin: Admin) -> None:
     admin.observer.begin()
-    admin.observer.finish(Exchange(status=401, reason="CREDENTIAL_INVALID"))
+    exchange = Exchange()
+    exchange.status = 401
+    exchange.reason = "CREDENTIAL_INVALID"
+    admin.observer.finish(exchange)
     async with admin.client.get("/metrics") as response:
         assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         assert 'status="401"' in await response.text()

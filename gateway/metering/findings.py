@@ -9,6 +9,9 @@ VERSION_CHARACTERS = 128
 """A `modelVersion` longer than this, or with anything but printable ASCII in it, is no model's name."""
 
 
+_NO_COUNT = UsageMetadata()
+
+
 class Findings:
     """Takes the response objects of a body in their order."""
 
@@ -23,7 +26,7 @@ class Findings:
     def take(self, response: Response) -> None:
         """Note what this response says; the next one's word replaces it."""
         # One without any count (Vertex can send a `trafficType` alone) reports nothing, which is not zero.
-        if response.usage_metadata is not None and response.usage_metadata != UsageMetadata():
+        if response.usage_metadata is not None and response.usage_metadata != _NO_COUNT:
             self._usage_metadata = response.usage_metadata
         version = response.model_version
         if version and version != self.model_version and _is_name(version):

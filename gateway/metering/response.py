@@ -74,6 +74,8 @@ def decode(document: bytes) -> list[Response] | None:
 
 def count(spelled: Raw) -> int:
     """A token count; 0 for whatever is no whole number from 0 to 2**53 in plain digits."""
+    if spelled is ABSENT:
+        return 0
     digits = bytes(spelled)
     if len(digits) > _COUNT_DIGITS or not digits.isdigit():
         return 0

@@ -21,6 +21,9 @@ MAX_HEAD_BYTES = 64 * 1024
 """The largest response head that is taken; llhttp itself has no limit."""
 
 
+_FRAMING_LENGTHS = frozenset(map(len, ("content-length", "transfer-encoding")))
+
+
 class State(Enum):
     IDLE = "idle"
     ACTIVE = "active"
@@ -105,7 +108,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.writing_paused = False
         self._on_idle = on_idle
         self._receiver: Receiver | None = None
-        self._parser: httptools.HttpResponseParser | None = None
+        self._parser = httptools.HttpResponseParser(self)
         self._reset()
 
     def __repr__(self) -> str:
@@ -133,7 +136,6 @@ class UpstreamConnection(asyncio.Protocol):
         assert self.transport
         self.state = State.ACTIVE
         self._receiver = receiver
-        self._parser = httptools.HttpResponseParser(self)
         self.transport.write(head)
 
     def write(self, data: bytes) -> None:
@@ -171,7 +173,6 @@ class UpstreamConnection(asyncio.Protocol):
         if self.state is not State.ACTIVE or self._complete:
             self.abort()  # bytes that nobody asked for: what follows could be taken for an answer
             return
-        assert self._parser
         self._response_began = True
         if self._in_head:
             self._head_bytes += len(data)
@@ -228,20 +229,20 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._in_head:
             return  # a trailer: it would need a promise in the head that the gateway does not make
         head = self._head
-        lower = name.lower()
-        if lower == b"content-length":
-            head.content_length = value
-        elif lower == b"transfer-encoding":
-            if value.strip().lower() != b"chunked":
-                raise ValueError("a transfer coding that can't be passed on")
-            head.chunked = True
         head.headers.append((name, value))
+        if len(name) in _FRAMING_LENGTHS:
+            lower = name.lower()
+            if lower == b"content-length":
+                head.content_length = value
+            elif lower == b"transfer-encoding":
+                if value.strip().lower() != b"chunked":
+                    raise ValueError("a transfer coding that can't be passed on")
+                head.chunked = True
 
     def on_headers_complete(self) -> None:
         if self._surplus:
             return
         head = self._head
-        assert self._parser
         head.status = self._parser.get_status_code()
         if 100 <= head.status < 200:
             return
@@ -259,7 +260,6 @@ class UpstreamConnection(asyncio.Protocol):
         if 100 <= self._head.status < 200:
             self._head = ResponseHead()
             return
-        assert self._parser
         self._keep_alive = self._parser.should_keep_alive()  # known until the message is over
         self._complete = True
 
@@ -284,7 +284,6 @@ class UpstreamConnection(asyncio.Protocol):
             and not self._surplus
             and self._keep_alive
         )
-        self._parser = None
         if reusable:
             self.resume_response()
             self.state = State.IDLE
@@ -303,7 +302,7 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 def _is_sure_end(transport: asyncio.BaseTransport) -> bool:
-    """Whether the end of the stream is the peer's word: under TLS a FIN alone may be anybody's, or a crash."""
+    """Whether the end of the stream is the peer's word: under TLS a FIN alone may be anybody's."""
     tls = transport.get_extra_info("ssl_object")
     if tls is None:
         return True
