@@ -10,7 +10,7 @@ from contextlib import suppress
 
 HELD_LINES = 10_000
 """How many lines wait for a reader; those that come after are lost."""
-FINISH_SECONDS = 5.0
+FINISH_SECONDS = 1.0
 """How long a reader is waited for at the end."""
 _STANDARD_ERROR = 2
 

@@ -26,14 +26,21 @@ def serve_on(database: Path, home: Path, prefix: list[str] | None = None) -> End
     return ended
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def used_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The database of a gateway that has run."""
-    file = tmp_path / "gateway.db"
-    process = Process(["serve"], at_home(tmp_path, STORE__URL=f"sqlite:///{file}"))
+    home = tmp_path_factory.mktemp("used")
+    process = Process(["serve"], at_home(home, STORE__URL=f"sqlite:///{home}/gateway.db"))
     process.wait_for_line(r"^curl ")
     assert process.stop() == 0
-    return file
+    assert files_below(home) == ["gateway.db"]
+    return home / "gateway.db"
+
+
+@pytest.fixture
+def database(tmp_path: Path, used_database: Path) -> Path:
+    """One like that to be spoilt."""
+    return Path(shutil.copy(used_database, tmp_path))
 
 
 @pytest.fixture
@@ -132,12 +139,3 @@ def test_another_programs(tmp_path: Path) -> None:
     before = file.read_bytes()
     assert "the database of another program" in serve_on(file, tmp_path).error
     assert file.read_bytes() == before
-
-
-def test_one_that_another_process_keeps_locked(database: Path) -> None:
-    copy = shutil.copy(database, database.with_name("before.db"))
-    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("BEGIN EXCLUSIVE")
-        assert "locked by another process" in serve_on(database, database.parent).error
-    assert Path(copy).read_bytes() == database.read_bytes()
