@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from aiohttp import web
 
+from gateway.config import Listen
 from gateway.exposition import Exposition
+from gateway.listeners import bind, url
+
+
+async def serve_admin(stack: AsyncExitStack, listen: Listen, app: web.Application) -> str:
+    """Serve the application there until the stack is closed. Its URL. Raises ListenError."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    bound = await bind(listen)
+    for sock in bound:
+        await web.SockSite(runner, sock).start()
+    return url("http", listen, bound)
 
 
 def create_admin_app(*, ready: Callable[[], tuple[bool, str]], exposition: Exposition) -> web.Application:

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import resource
 import signal
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from datetime import date
 
-from aiohttp import web
-
-from gateway.admin import create_admin_app
+from gateway.admin import create_admin_app, serve_admin
 from gateway.branches import Branches
 from gateway.client_connection import LINGER_SECONDS, ClientServer
-from gateway.config import Config, Listen
+from gateway.config import Config
 from gateway.config import Upstream as UpstreamSettings
 from gateway.deadlines import Timeouts
 from gateway.errors import StoreUnavailable
 from gateway.exchange import Exchange
 from gateway.exposition import Exposition
 from gateway.identity import Identity
+from gateway.listeners import BACKLOG, bind, url
 from gateway.notify import notify
 from gateway.observe import Observer
 from gateway.proxy import Proxy
 from gateway.relay import Relay
-from gateway.stores import open_store
+from gateway.stores import Store, open_store
 from gateway.upstreams import Upstream, simulated
 from gateway.upstreams.pool import Pool, build
 
-BACKLOG = 1024
 CUT_SECONDS = 2.0
 """How often the store is asked whose streams are to be ended."""
 CUT_WINDOW_SECONDS = 30.0
@@ -42,27 +40,33 @@ CUT_WINDOW_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
-class ListenError(Exception):
-    """An address can't be listened on: one line that says which and why."""
+@dataclass(frozen=True)
+class Started:
+    """A gateway that takes requests, as its operator is told of it."""
+
+    config: Config
+    store: Store
+    addresses: Sequence[str]
+    """Where clients connect, as URLs."""
+    admin_address: str
+
+
+Announce = Callable[[Started], Awaitable[None]]
 
 
 class Gateway:
-    """A running gateway: what was built, and what takes it down again, in reverse order."""
+    """Everything between sockets that clients connect to and upstreams, in one process."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.state = "starting"
         self._stack = AsyncExitStack()
+        """What takes down again what was built, in reverse order."""
         self._servers: list[asyncio.Server] = []
-        self._state = "starting"
-        self.addresses: list[str] = []
-        """Where it listens, as URLs."""
-        self.admin_address = ""
+        self._max_connections = -(-config.server.max_connections // config.server.workers)
 
     async def build(self) -> None:
-        """Open the store, start upstreams, bind every address; nothing is accepted yet.
-
-        Raises StoreError or ListenError; what was opened by then is closed again by `close`.
-        """
+        """Open the store and start upstreams. Raises StoreError; `close` takes down what there is then."""
         config = self.config
         self.store = await open_store(config.store.url)
         self._stack.push_async_callback(self.store.close)
@@ -96,34 +100,43 @@ class Gateway:
         )
         self._clients = ClientServer(
             self._proxy.handle,
-            max_connections=config.server.max_connections,
+            max_connections=self._max_connections,
             write_timeout=config.timeouts.write,
             trusted_proxies=config.server.trusted_proxies,
             on_malformed=self._record_malformed,
         )
         self._stack.push_async_callback(self._clients.shutdown, LINGER_SECONDS)
-        await self._listen_admin()
-        for listen in config.server.listen:
-            await self._listen(listen)
 
-    async def serve(self, announce: Callable[[Gateway], Awaitable[None]]) -> None:
-        """Accept requests until SIGTERM or SIGINT, then drain. A second signal cuts the drain short.
+    async def listen(self, sockets: Iterable[socket.socket]) -> None:
+        """Take sockets to accept from, which are closed with the gateway; nothing is accepted yet."""
+        settings = self.config.server
+        tls = None
+        if settings.tls_cert and settings.tls_key:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(settings.tls_cert, settings.tls_key)
+            tls.set_alpn_protocols(["http/1.1"])
+        for sock in sockets:
+            self._stack.callback(sock.close)
+            # Not create_unix_server for a Unix socket: it may remove the file, which others still serve.
+            server = await asyncio.get_running_loop().create_server(
+                self._clients,
+                sock=sock,
+                ssl=tls,
+                ssl_handshake_timeout=10.0 if tls else None,
+                backlog=BACKLOG,
+                start_serving=False,
+            )
+            self._stack.callback(server.close)
+            self._servers.append(server)
 
-        `announce` is called when every address accepts connections and a signal ends the gateway gently.
-        """
-        stop, cut = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, lambda: cut.set() if stop.is_set() else stop.set())
-        cutting = loop.create_task(self._cut_revoked())
+    async def start(self) -> None:
+        """Accept connections."""
+        _raise_file_limit(self._max_connections)
+        cutting = asyncio.create_task(self._cut_revoked())
         self._stack.callback(cutting.cancel)
         for server in self._servers:
             await server.start_serving()
-        self._state = "serving"
-        await announce(self)
-        notify("READY=1")
-        await stop.wait()
-        await self._drain(cut)
+        self.state = "serving"
 
     async def close(self) -> None:
         """Take everything down that was built."""
@@ -137,20 +150,20 @@ class Gateway:
                 with suppress(StoreUnavailable):
                     self._relay.cut(await self.store.cut_since(time.time() - CUT_WINDOW_SECONDS))
 
-    async def _drain(self, cut: asyncio.Event) -> None:
+    async def drain(self, cut: asyncio.Event) -> None:
+        """Stop accepting, and let every request end; `cut` makes an end of those that are left."""
         server = self.config.server
-        self._state = "draining"
-        notify("STOPPING=1")
+        self.state = "draining"
         _log.warning("draining: %d requests under way", self._proxy.open)
-        await _first(cut.wait(), asyncio.sleep(server.drain_delay_seconds))
+        await first_of(cut.wait(), asyncio.sleep(server.drain_delay_seconds))
         for listener in self._servers:
             listener.close()
         self._proxy.draining = True
         self._clients.drain()
-        await _first(cut.wait(), self._drained(), asyncio.sleep(server.drain_seconds))
+        await first_of(cut.wait(), self._drained(), asyncio.sleep(server.drain_seconds))
         self._relay.cut_all()
         # What has just been cut still tells its clients why, and ends gently.
-        await _first(self._drained(), asyncio.sleep(2 * LINGER_SECONDS))
+        await first_of(self._drained(), asyncio.sleep(2 * LINGER_SECONDS))
 
     async def _drained(self) -> None:
         """Wait until no client waits for anything, and every request is recorded."""
@@ -164,77 +177,12 @@ class Gateway:
             self._stack.push_async_callback(runner.cleanup)
         return build(settings, self.config.timeouts.connect, port)
 
-    async def _listen_admin(self) -> None:
-        app = create_admin_app(
-            ready=lambda: (self._state == "serving", self._state),
-            exposition=Exposition(self.observer.snapshot),
-        )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        listen = self.config.server.admin_listen
-        site: web.BaseSite
-        if listen.path:
-            _check_unused(listen)
-            site = web.UnixSite(runner, listen.path)
-        else:
-            site = web.TCPSite(runner, listen.host, listen.port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise _cannot_listen(listen, error) from None
-        address = runner.addresses[0]
-        self.admin_address = _url("http", listen, address if isinstance(address, str) else address[1])
-
-    async def _listen(self, listen: Listen) -> None:
-        loop = asyncio.get_running_loop()
-        settings = self.config.server
-        tls = None
-        if settings.tls_cert and settings.tls_key:
-            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            tls.load_cert_chain(settings.tls_cert, settings.tls_key)
-            tls.set_alpn_protocols(["http/1.1"])
-        handshake = 10.0 if tls else None
-        try:
-            if listen.path:
-                _check_unused(listen)
-                server = await loop.create_unix_server(
-                    self._clients,
-                    listen.path,
-                    ssl=tls,
-                    ssl_handshake_timeout=handshake,
-                    backlog=BACKLOG,
-                    start_serving=False,
-                )
-            else:
-                server = await loop.create_server(
-                    self._clients,
-                    listen.host,
-                    listen.port,
-                    ssl=tls,
-                    ssl_handshake_timeout=handshake,
-                    backlog=BACKLOG,
-                    start_serving=False,
-                )
-            self._stack.callback(server.close)
-            # Two may have bound the same address; which of them gets it, uvloop would not tell.
-            for bound in server.sockets:
-                with socket.fromfd(bound.fileno(), bound.family, bound.type) as same:
-                    same.listen(BACKLOG)
-        except OSError as error:
-            raise _cannot_listen(listen, error) from None
-        self._servers.append(server)
-        name = server.sockets[0].getsockname()
-        self.addresses.append(
-            _url("https" if tls else "http", listen, name if isinstance(name, str) else name[1])
-        )
-
     def _record_malformed(self, exchange: Exchange) -> None:
         self.observer.begin()
         self.observer.finish(exchange)
 
 
-async def _first(*waits: Awaitable[object]) -> None:
+async def first_of(*waits: Awaitable[object]) -> None:
     """Wait for whichever comes first."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
@@ -244,48 +192,48 @@ async def _first(*waits: Awaitable[object]) -> None:
             task.cancel()
 
 
-def _cannot_listen(listen: Listen, error: OSError) -> ListenError:
-    # uvloop puts the address into its text, too; an address that can't be resolved has no such number.
-    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-    return ListenError(f"cannot listen on {listen}: {why.lower()}")
+def catch_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Events that SIGTERM or SIGINT sets: `stop` at the first signal, `cut` at the second."""
+    stop, cut = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(
+            number, lambda: cut.set() if stop.is_set() else stop.set()
+        )
+    return stop, cut
 
 
-def _check_unused(listen: Listen) -> None:
-    """Raise ListenError where somebody listens on a Unix socket: the event loop would take it from them."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(listen.path)
-        except BlockingIOError:  # they have more connections waiting than they take
-            pass
-        except OSError:
-            return
-    raise ListenError(f"cannot listen on {listen}: address already in use")
+async def run(config: Config, announce: Announce) -> None:
+    """Serve in this process until SIGTERM or SIGINT, then drain; a second signal cuts the drain short.
 
-
-def _url(scheme: str, listen: Listen, bound: object) -> str:
-    if listen.path:
-        return f"{scheme}+unix:{listen.path}"
-    host = f"[{listen.host}]" if ":" in listen.host else listen.host
-    return f"{scheme}://{host}:{bound}"
-
-
-async def run(config: Config, announce: Callable[[Gateway], Awaitable[None]]) -> None:
-    """Serve until told to stop; `announce` says so to the operator.
-
+    `announce` is called when every address accepts connections and a signal ends the gateway gently.
     Raises StoreError or ListenError when it can't start.
     """
     gateway = Gateway(config)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(gateway.close)
         await gateway.build()
-        _raise_file_limit(config.server.max_connections)
-        _warn(config)
-        await gateway.serve(announce)
-    finally:
-        await gateway.close()
+        app = create_admin_app(
+            ready=lambda: (gateway.state == "serving", gateway.state),
+            exposition=Exposition(gateway.observer.snapshot),
+        )
+        admin_address = await serve_admin(stack, config.server.admin_listen, app)
+        addresses = []
+        for listen in config.server.listen:
+            bound = await bind(listen)
+            await gateway.listen(bound)
+            addresses.append(url(config.server.scheme, listen, bound))
+        stop, cut = catch_signals()
+        await gateway.start()
+        warn(config)
+        await announce(Started(config, gateway.store, addresses, admin_address))
+        notify("READY=1")
+        await stop.wait()
+        notify("STOPPING=1")
+        await gateway.drain(cut)
 
 
-def _warn(config: Config) -> None:
+def warn(config: Config) -> None:
+    """Tell the operator what is allowed but probably not meant, and which models will be shut down."""
     for warning in config.warnings:
         _log.warning("%s", warning)
     kinds = {upstream.kind for upstream in config.upstreams}

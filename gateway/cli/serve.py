@@ -15,6 +15,7 @@ from gateway.cli.diagnostics import Diagnostics, keep_standard_streams
 from gateway.config import load
 from gateway.errors import StoreError
 from gateway.identity import SCOPE
+from gateway.listeners import ListenError
 from gateway.stores import DEFAULT_PROJECT, PrincipalType, Store
 
 Say = Callable[[str], None]
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=server.loop_factory()) as runner:
             runner.run(server.run(config, partial(_announce, diagnostics.say)))
-    except (StoreError, server.ListenError) as error:
+    except (StoreError, ListenError) as error:
         diagnostics.say(f"error: {error}")
         return 1
     finally:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _announce(say: Say, gateway: server.Gateway) -> None:
+async def _announce(say: Say, gateway: server.Started) -> None:
     """Say where it listens and, where there is no configuration file, how to start using it."""
     for address in gateway.addresses:
         say(f"gateway listening on {address}")
@@ -63,7 +64,7 @@ async def _announce(say: Say, gateway: server.Gateway) -> None:
         await _introduce(say, gateway)
 
 
-async def _introduce(say: Say, gateway: server.Gateway) -> None:
+async def _introduce(say: Say, gateway: server.Started) -> None:
     if gateway.config.upstreams[0].kind == "simulated":
         say("(set GEMINI_API_KEY before starting, and Google AI Studio answers instead)")
     if await gateway.store.credentials(DEFAULT_PROJECT):

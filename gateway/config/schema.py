@@ -15,6 +15,7 @@ from gateway.secrets import Secret
 UpstreamKind = Literal["simulated", "ai-studio", "gateway"]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Workers = Annotated[int, msgspec.Meta(ge=1, le=256)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 SecondsOrNone = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=60000)]
@@ -33,12 +34,18 @@ class Server(Section, frozen=True):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     admin_listen: Listen = Listen.parse("127.0.0.1:8081")
+    workers: Workers = 1
     max_body_bytes: Count = 32 * 1024 * 1024
     max_connections: Count = 20000
     drain_delay_seconds: SecondsOrNone = 0.0
     drain_seconds: SecondsOrNone = 60.0
     trusted_proxies: tuple[Network, ...] = ()
     forward_request_headers: tuple[HeaderName, ...] = ()
+
+    @property
+    def scheme(self) -> str:
+        """What every address of `listen` speaks."""
+        return "https" if self.tls_cert else "http"
 
 
 class Store(Section, frozen=True):
