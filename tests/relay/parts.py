@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gateway.upstreams.connection import State
+from tests.support.eventually import eventually
 from tests.support.raw_client import RawResponse
-from tests.support.script import response_bytes
+from tests.support.script import Step, close, fin, keep_open, response_bytes, rst
+from tests.support.stack import Stack
 
 SSE = ("Content-Type", "text/event-stream")
 JSON = ("Content-Type", "application/json; charset=UTF-8")
@@ -22,6 +25,21 @@ UNARY = b'{"candidates": [{"finishReason": "STOP"}], "modelVersion": "gemini-2.5
 WHOLE = response_bytes(200, [JSON], UNARY)
 """That answer as it stands on the wire."""
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+CUTS: dict[str, list[Step]] = {"close": [close()], "fin": [fin(), keep_open()], "rst": [rst()]}
+"""The ways for an upstream to break off."""
+
+
+async def ask(stack: Stack, body: bytes = b"{}", *, action: str = "generateContent") -> RawResponse:
+    """The answer to a request of a new client, who leaves with it."""
+    async with stack.client() as client:
+        await client.send(stack.request(body, action=action))
+        return await client.read_response()
+
+
+async def idle(stack: Stack, count: int = 1) -> None:
+    """Returns once there are so many upstream connections, all of them idle."""
+    await eventually("idle connections", lambda: stack.upstream_states == [State.IDLE] * count)
 
 
 def refusal(answer: RawResponse) -> tuple[int, str]:

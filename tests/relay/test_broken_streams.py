@@ -9,14 +9,12 @@ import pytest
 
 from gateway.exchange import Ending
 from tests.relay.conftest import Start
-from tests.relay.parts import EVENT, LAST_EVENT, STREAM_HEAD, case, error_event, refusal
+from tests.relay.parts import CUTS, EVENT, LAST_EVENT, STREAM_HEAD, case, error_event, refusal
 from tests.support.raw_client import RawResponse
 from tests.support.raw_upstream import RawUpstream
-from tests.support.script import Step, chunk, close, fin, keep_open, mark, rst, send, wait_for
+from tests.support.script import Step, chunk, close, mark, rst, send, wait_for
 from tests.support.stack import Stack
 from tests.support.tls import TestCertificates
-
-CUTS: dict[str, list[Step]] = {"close": [close()], "fin": [fin(), keep_open()], "rst": [rst()]}
 
 
 @dataclass(frozen=True)
