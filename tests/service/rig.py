@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -73,6 +74,14 @@ class _UnixConnection(HTTPConnection):
 def get(url: str, path: str) -> Reply:
     """One GET over a connection of its own."""
     return _reply(_connection(url, None), "GET", path, {})
+
+
+def metric(admin_url: str, name: str) -> float:
+    """Its value now."""
+    text = get(admin_url, "/metrics").body.decode()
+    match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    assert match, text
+    return float(match[1])
 
 
 def ask(url: str, token: str, *, host: str = "gateway.test", tls: ssl.SSLContext | None = None) -> Reply:

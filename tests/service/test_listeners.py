@@ -7,12 +7,14 @@ import re
 import socket
 import ssl
 import subprocess
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
 
-from tests.service.rig import access_lines, ask, at_home, get, port_of
+from tests.service.rig import DEADLINE, accepts, access_lines, ask, at_home, get, metric, port_of, request
 from tests.service.test_start import TOKEN
+from tests.support.eventually import eventually
 from tests.support.machine import left_out, program
 from tests.support.process import Process, clean_environment
 from tests.support.tls import TestCertificates, make_certificates
@@ -125,3 +127,32 @@ def test_an_idle_tls_client_does_not_hold_up_the_end(tmp_path: Path, certificate
         with certificates.client_context().wrap_socket(plain, server_hostname="localhost"):
             gateway.process.popen.terminate()
             assert gateway.process.wait(10.0) == 0
+
+
+async def test_a_handshake_that_ends_in_the_drain_is_told(
+    tmp_path: Path, certificates: TestCertificates
+) -> None:
+    files = certificates.server
+    tls = {"SERVER__TLS_CERT": str(files.certificate), "SERVER__TLS_KEY": str(files.key)}
+    context = certificates.client_context()
+    with Listening(tmp_path, "127.0.0.1:0", **tls) as gateway:
+        address = ("127.0.0.1", port_of(gateway.urls[0]))
+        early = socket.create_connection(address, timeout=DEADLINE)
+        plain = socket.create_connection(address, timeout=DEADLINE)
+        with context.wrap_socket(
+            plain, server_hostname="localhost"
+        ) as uploading:  # so `early` is accepted, too
+            uploading.sendall(request(gateway.token, b"{}", action="generateContent")[:-1])
+            await eventually(
+                "the upload has begun", lambda: metric(gateway.admin_url, "gateway_open_requests") == 1
+            )
+            gateway.process.popen.terminate()
+            await eventually("new connections are refused", lambda: not accepts(gateway.urls[0]))
+            with context.wrap_socket(early, server_hostname="localhost") as late:
+                answer = HTTPResponse(late)
+                answer.begin()
+                assert (answer.status, answer.getheader("x-gateway-error")) == (503, "DRAINING")
+            uploading.sendall(b"}")
+            answer = HTTPResponse(uploading)
+            answer.begin()
+            assert answer.status == 400, "from the simulated upstream: no contents"

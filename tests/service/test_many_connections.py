@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import resource
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -11,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.rig import EVENTS, SLOW_STREAM, access_lines, ask, at_home, client, get, request, running
+from tests.service.rig import (
+    EVENTS,
+    SLOW_STREAM,
+    access_lines,
+    ask,
+    at_home,
+    client,
+    metric,
+    request,
+    running,
+)
 from tests.service.test_output import ADMIN
 from tests.support.eventually import eventually
 from tests.support.gateway import Gateway
@@ -38,14 +47,6 @@ async def begin(gateway: Gateway, connection: RawClient) -> RawResponse:
     """Ask for a stream; returns with its first event."""
     await connection.send(request(gateway.token))
     return await connection.read_body(await connection.read_head(), EVENTS[0])
-
-
-def metric(admin_url: str, name: str) -> float:
-    """Its value now."""
-    text = get(admin_url, "/metrics").body.decode()
-    match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-    assert match, text
-    return float(match[1])
 
 
 @pytest.mark.parametrize("asks", [True, False])
