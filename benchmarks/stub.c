@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,7 @@ static void close_connection(struct connection *c);
 static ssize_t tls_result(struct connection *c, int result) {
     if (result > 0) return result;
     int error = SSL_get_error(c->ssl, result);
+    ERR_clear_error(); /* or the next connection asked for its error is told this one's */
     return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? -1 : 0;
 }
 
