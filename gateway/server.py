@@ -65,6 +65,11 @@ class Gateway:
         self._servers: list[asyncio.Server] = []
         self._max_connections = -(-config.server.max_connections // config.server.workers)
 
+    @property
+    def open_connections(self) -> int:
+        """Of clients."""
+        return self._clients.open
+
     async def build(self) -> None:
         """Open the store and start upstreams. Raises StoreError; `close` takes down what there is then."""
         config = self.config

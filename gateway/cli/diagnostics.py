@@ -16,11 +16,15 @@ _STANDARD_ERROR = 2
 
 
 class Diagnostics(logging.Handler):
-    """Writes log records, and what is said to the operator, in the order in which they come."""
+    """Writes log records, and what is said to the operator, in the order in which they come.
 
-    def __init__(self) -> None:
+    Where several processes write to one standard error, `process` tells whose record it is.
+    """
+
+    def __init__(self, process: str = "") -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        whose = f" ({process})" if process else ""
+        self.setFormatter(logging.Formatter(f"%(levelname)s %(name)s{whose}: %(message)s"))
         self._lines: queue.Queue[str | None] = queue.Queue(HELD_LINES)
         # A daemon: any other thread that is stuck in write(2) would keep the process from ending.
         self._worker = threading.Thread(target=self._work, name="diagnostics", daemon=True)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import shlex
-from collections.abc import Callable
 from functools import partial
 
 from gateway import server, tokens
-from gateway.cli.diagnostics import Diagnostics, keep_standard_streams
+from gateway.cli import service, worker
+from gateway.cli.service import Say
 from gateway.config import load
-from gateway.errors import StoreError
 from gateway.identity import SCOPE
-from gateway.listeners import ListenError
 from gateway.stores import DEFAULT_PROJECT, PrincipalType, Store
-
-Say = Callable[[str], None]
-"""Tells the operator one line, on standard error: standard output belongs to the access log."""
+from gateway.supervisor import Supervisor
 
 _EXAMPLE_PATH = "/ai-gateway/gemini/v1beta/models/gemini-2-5-flash:generateContent"
 
@@ -28,26 +23,18 @@ def add(
     subparsers: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
 ) -> None:
     """Register the command."""
-    parser = subparsers.add_parser("serve", parents=[common], help="run the gateway")
-    parser.add_argument("--listen", metavar="HOST:PORT", help="instead of the configured address")
+    parser = subparsers.add_parser("serve", parents=[common, service.options()], help="run the gateway")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Raises ConfigurationError; 1 when it can't start for another reason."""
-    config = load(args.config, os.environ, {"server.listen": args.listen})
-    keep_standard_streams()
-    diagnostics = Diagnostics()
-    logging.basicConfig(level=logging.INFO, handlers=[diagnostics], force=True)
-    try:
-        with asyncio.Runner(loop_factory=server.loop_factory()) as runner:
-            runner.run(server.run(config, partial(_announce, diagnostics.say)))
-    except (StoreError, ListenError) as error:
-        diagnostics.say(f"error: {error}")
-        return 1
-    finally:
-        diagnostics.finish()
-    return 0
+    config = load(args.config, os.environ, service.settings(args))
+    if config.server.workers == 1:
+        return service.run(lambda say: server.run(config, partial(_announce, say)), server.loop_factory())
+    supervisor = Supervisor(config, worker.command(args))
+    # uvloop can't give a process its own group; the parent has little to do anyway.
+    return service.run(lambda say: supervisor.run(partial(_announce, say)), asyncio.new_event_loop)
 
 
 async def _announce(say: Say, gateway: server.Started) -> None:

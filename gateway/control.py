@@ -1,0 +1,52 @@
+"""What a worker and its parent tell each other, over a pair of sockets.
+
+A worker sends reports; its first one says that it serves. The parent sends single bytes, or goes away, which
+means DRAIN. Both trust each other: they are one program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.metrics import Snapshot
+
+DRAIN = b"d"
+"""Take nothing new, end when all is done."""
+CUT = b"c"
+"""The same, without waiting for what is under way."""
+_LENGTH_BYTES = 4
+
+
+@dataclass(slots=True)
+class Report:
+    """A worker's state, sent every second and when it ends. Its numbers count from the worker's start."""
+
+    leaving: bool
+    """It will soon take no more connections."""
+    metrics: Snapshot
+    open_connections: int
+    cpu_seconds: float
+    resident_bytes: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Report)
+
+
+async def send(writer: asyncio.StreamWriter, report: Report) -> None:
+    """Send it. Raises ConnectionError when the parent is gone."""
+    data = _encoder.encode(report)
+    writer.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+    await writer.drain()
+
+
+async def receive(reader: asyncio.StreamReader) -> Report | None:
+    """The next report; None when the worker has sent its last."""
+    try:
+        size = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
+        return _decoder.decode(await reader.readexactly(size))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
