@@ -10,12 +10,13 @@ from aiohttp import web
 
 from gateway.config import Listen
 from gateway.exposition import Exposition
+from gateway.http_log import http_log
 from gateway.listeners import bind, url
 
 
 async def serve_admin(stack: AsyncExitStack, listen: Listen, app: web.Application) -> str:
     """Serve the application there until the stack is closed. Its URL. Raises ListenError."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(app, access_log=None, logger=http_log, shutdown_timeout=1)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     bound = await bind(listen)

@@ -6,6 +6,7 @@ bytes is the dialect's business (`gateway.dialects`). Source: the error table of
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -59,11 +60,16 @@ OVERLOADED = Refusal(503, "gateway overloaded", "UNAVAILABLE", "OVERLOADED", (("
 DRAINING = Refusal(503, "gateway draining", "UNAVAILABLE", "DRAINING", (("Retry-After", "1"),))
 
 _DETAIL_LIMIT = 128
+_TOKEN = re.compile(r"nt_live_\w+")
 
 
 def printable(value: str) -> str:
-    """What a client sent, made safe to quote: printable ASCII only, at most 128 characters."""
-    return "".join(c if " " <= c <= "~" else "?" for c in value[:_DETAIL_LIMIT])
+    """What a client sent, made safe to quote: printable ASCII only, at most 128 characters, and no token.
+
+    A token gets into a path or another parameter when somebody writes `&` for `?`, or a second `?`.
+    """
+    quoted = _TOKEN.sub("nt_live_***", value)[:_DETAIL_LIMIT]
+    return "".join(c if " " <= c <= "~" else "?" for c in quoted)
 
 
 @dataclass(eq=False)

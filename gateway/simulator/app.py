@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
+from gateway.http_log import http_log
 from gateway.simulator.content import compose
 from gateway.simulator.errors import GoogleError, invalid, on_demand, unknown_model
 from gateway.simulator.request import parse
@@ -57,6 +58,7 @@ def create_runner(*, pace: float = 0.02) -> web.AppRunner:
     return web.AppRunner(
         create_app(pace=pace),
         access_log=None,
+        logger=http_log,
         auto_decompress=False,
         handler_cancellation=True,
         shutdown_timeout=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from tests.support.raw_upstream import RawUpstream
 from tests.support.script import Script, response
 
 SUFFIX = ".gw.example.com"
-UPSTREAM_KEY = "AQ.the-key-of-the-gateway-itself"
+UPSTREAM_KEY = "AQ.Ab8RN6Ksecret-of-the-upstream-7QxW2mZp4TfVh9LbYc3"
 MAX_BODY_BYTES = 65536
 SERVED, UNREACHABLE, UNSERVED = "gemini-2-5-flash", "gemini-3-flash", "gemini-3-1-pro"
 """Models: of the raw upstream, of one that refuses connections, of none."""
@@ -33,14 +33,14 @@ trusted_suffixes = ["{suffix}"]
 name = "studio"
 kind = "ai-studio"
 base_url = "{url}"
-keys = ["env:CONTRACT_UPSTREAM_KEY"]
+keys = ["{key}"]
 models = ["gemini-2-5-*"]
 
 [[upstreams]]
 name = "unreachable"
 kind = "ai-studio"
 base_url = "http://127.0.0.1:{refusing}"
-keys = ["env:CONTRACT_UPSTREAM_KEY"]
+keys = ["{key}"]
 models = ["gemini-3-flash"]
 """
 
@@ -102,16 +102,22 @@ GOOD_ANSWER: Script = response(
 
 
 @contextmanager
-def running_rig(directory: Path, **settings: str) -> Iterator[Rig]:
+def running_rig(
+    directory: Path, environment: Mapping[str, str] | None = None, **settings: str
+) -> Iterator[Rig]:
     """A rig of its own; `settings` are environment variables without their `GATEWAY_`."""
+    key_file = directory / "upstream.key"
+    key_file.write_text(UPSTREAM_KEY)
     environment = {
-        "CONTRACT_UPSTREAM_KEY": UPSTREAM_KEY,
+        **(environment or {}),
         "GATEWAY_SERVER__MAX_BODY_BYTES": str(MAX_BODY_BYTES),
         **{f"GATEWAY_{name}": value for name, value in settings.items()},
     }
     with RawUpstream() as upstream, refusing_port() as refusing:
         upstream.answer_always(GOOD_ANSWER)
-        configuration = _CONFIGURATION.format(suffix=SUFFIX, url=upstream.url, refusing=refusing)
+        configuration = _CONFIGURATION.format(
+            suffix=SUFFIX, url=upstream.url, refusing=refusing, key=f"file:{key_file}"
+        )
         gateway = start_gateway(directory, configuration, environment)
         try:
             with ThreadPoolExecutor(1) as thread:  # the test may have a loop running in this one

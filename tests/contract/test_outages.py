@@ -95,7 +95,7 @@ async def test_a_body_that_grows_past_the_limit(rig: Rig, framing: str) -> None:
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A gateway that waits for nothing and takes three connections."""
     settings = {"TIMEOUTS__FIRST_BYTE": "0.3", "SERVER__MAX_CONNECTIONS": "3"}
-    with running_rig(tmp_path_factory.mktemp("hurried"), **settings) as running:
+    with running_rig(tmp_path_factory.mktemp("hurried"), None, **settings) as running:
         yield running
 
 
