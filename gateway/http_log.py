@@ -1,4 +1,4 @@
-"""The log of aiohttp's own servers, the admin listener's and the simulator's: it quotes nothing that was sent."""
+"""The log of aiohttp's own servers (the admin listener, the simulator): it quotes nothing that was sent."""
 
 from __future__ import annotations
 
