@@ -143,10 +143,10 @@ class ClientConnection(web.RequestHandler):
         "_discarding",
         "_ended",
         "_head_bytes",
-        "_head_timer",
         "_in_exchange",
         "_last_body",
         "_server",
+        "_timer",
         "_trusted",
         "flow",
         "head_is_small",
@@ -174,7 +174,8 @@ class ClientConnection(web.RequestHandler):
         self._last_body: StreamReader | None = None
         """Of the newest request, the one that the parser is reading."""
         self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        """Ends the connection if nothing else does: a head that is late, or a client that does not leave."""
         self._discarding = False
         self._ended: asyncio.Future[None] | None = None
         self._trusted: bool | None = None
@@ -202,14 +203,12 @@ class ClientConnection(web.RequestHandler):
             self._in_exchange = True
             self.head_is_small = self._head_bytes + len(data) <= HEAD_BYTES
             self._head_bytes = 0
-            if self._head_timer:
-                self._head_timer.cancel()
-                self._head_timer = None
+            self._stop_timer()
             return
         self._head_bytes += len(data)
         if self._head_bytes > HEAD_BYTES:
             self._refuse(HTTP_HEADER_TOO_LONG)
-        elif self._head_timer is None:
+        elif self._timer is None:
             self._await_head()
 
     def eof_received(self) -> None:
@@ -219,11 +218,9 @@ class ClientConnection(web.RequestHandler):
             self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        if self._head_timer:
-            self._head_timer.cancel()
-            self._head_timer = None
         self._wake_ended()
         super().connection_lost(exc)
+        self._stop_timer()
 
     def force_close(self) -> None:
         # A close waits for the client to take what is written: not for longer than the write deadline. Under
@@ -231,9 +228,9 @@ class ClientConnection(web.RequestHandler):
         transport = self.transport
         super().force_close()
         if transport and transport.get_write_buffer_size():
-            self._loop.call_later(self._server.write_timeout, transport.abort)
+            self._set_timer(self._server.write_timeout, transport.abort)
         elif transport and transport.get_extra_info("sslcontext"):
-            self._loop.call_later(LINGER_SECONDS, transport.abort)
+            self._set_timer(LINGER_SECONDS, transport.abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -332,13 +329,18 @@ class ClientConnection(web.RequestHandler):
             self._last_body.set_exception(web.RequestPayloadError())
 
     def _await_head(self) -> None:
-        self._head_timer = self._loop.call_later(self._server.head_seconds, self._head_late)
+        self._set_timer(self._server.head_seconds, self.force_close)
+
+    def _set_timer(self, seconds: float, end: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_later(seconds, end)
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
     # Ending
-
-    def _head_late(self) -> None:
-        self._head_timer = None
-        self.force_close()
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer where no handler runs, and end."""
@@ -358,7 +360,7 @@ class ClientConnection(web.RequestHandler):
             return
         self._discarding = True
         self._ended = self._loop.create_future()
-        self._loop.call_later(LINGER_SECONDS, self._end_now)
+        self._set_timer(LINGER_SECONDS, self._end_now)
         if not transport.can_write_eof():  # TLS: close_notify is the only half-close there is
             transport.close()
             return

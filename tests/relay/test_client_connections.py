@@ -1,4 +1,4 @@
-"""Connections of clients: kept where both sides can, requests answered in their order, HTTP/1.0 understood."""
+"""Connections of clients: kept where both sides can, requests answered in order, HTTP/1.0 understood."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ async def test_a_connection_is_kept_after_every_whole_answer(stack: Stack, upstr
 
 
 async def test_a_client_that_wants_to_close_is_let_go(stack: Stack, upstream: RawUpstream) -> None:
-    upstream.answer_always([send(STREAM_HEAD + chunk(LAST_EVENT) + LAST_CHUNK)])
-    for value in "close", "Close", "keep-alive, close":
+    for number, value in enumerate(["close", "Close", "keep-alive, close"]):
         with case(value):
+            end = chunk(LAST_EVENT) + LAST_CHUNK
+            upstream.answer_next([send(STREAM_HEAD), wait_for(f"further request {number}"), send(end)])
             async with stack.client() as client:
-                request = stack.request(headers=[("Connection", value)])
-                await client.send(request + stack.request(), splits=[len(request)])
-                answer = await client.read_response()
-                assert (answer.body, answer.ended, answer.header("connection")) == (
-                    LAST_EVENT,
-                    "complete",
-                    ["close"],
-                )
+                await client.send(stack.request(headers=[("Connection", value)]))
+                answer = await client.read_head()
+                assert answer.header("connection") == ["close"]
+                await client.send(stack.request())
+                upstream.set(f"further request {number}")
+                await client.read_body(answer)
+                assert (answer.body, answer.ended) == (LAST_EVENT, "complete")
                 assert await client.peer_left() == "fin"
     assert upstream.total_requests == 3
     await idle(stack)
@@ -112,11 +112,14 @@ async def test_a_pipelined_request_waits_for_the_one_before_it(stack: Stack, ups
 
 
 async def test_good_and_bad_pipelined_requests(stack: Stack, upstream: RawUpstream) -> None:
-    upstream.answer_always([send(WHOLE)])
+    upstream.answer_next([wait_for("the bad one"), send(WHOLE)])
+    upstream.answer_next([send(WHOLE)])
     good = stack.request(action="generateContent")
     async with stack.client() as client:
         await client.send(good + stack.request(model="gemini-9") + good)
+        await upstream.request()
         await client.send(b"GARBAGE\r\n\r\n" + good)
+        upstream.set("the bad one")
         assert (await client.read_response()).body == UNARY
         assert refusal(await client.read_response()) == (400, "MODEL_UNKNOWN")
         assert (await client.read_response()).body == UNARY

@@ -80,6 +80,11 @@ class RawClient:
         async with self._limit(f"a connection to {self._address}"):
             await asyncio.get_running_loop().sock_connect(self._sock, self._address)
 
+    @property
+    def port(self) -> int:
+        """This side's."""
+        return int(self._sock.getsockname()[1])
+
     async def __aenter__(self) -> Self:
         try:
             await self.connect()
@@ -100,7 +105,8 @@ class RawClient:
         async with self._limit(f"the peer to take {len(data)} bytes"):
             for piece in cut(data, splits):
                 await asyncio.get_running_loop().sock_sendall(self._sock, piece)
-                await asyncio.sleep(0)  # a server in this same event loop reads each piece by itself
+                for _ in range(2):  # a server in this same event loop reads each piece by itself
+                    await asyncio.sleep(0)
 
     async def send_until_stalled(self, data: bytes, quiet: float = 0.3) -> int:
         """Sends until it is all sent or for `quiet` seconds the kernel takes no more; how much it took."""
