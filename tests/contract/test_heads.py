@@ -201,6 +201,15 @@ async def test_nothing_is_answered_behind_a_malformed_request(rig: Rig) -> None:
     assert rig.upstream.total_requests == asked_before + 1
 
 
+async def test_what_comes_with_a_malformed_request_is_refused_with_it(rig: Rig) -> None:
+    asked_before = rig.upstream.total_requests
+    async with rig.client() as client:
+        await client.send(rig.request().encode() + b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert check_some_refusal(await client.read_response()) is refusals.HTTP_MALFORMED
+        assert await client.peer_left() == "fin"
+    assert rig.upstream.total_requests == asked_before
+
+
 @pytest.mark.parametrize(
     ("http", "connection", "kept"),
     [
