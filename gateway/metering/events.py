@@ -10,6 +10,7 @@ from enum import Enum, auto
 
 from gateway.metering.document import Document, read_document
 from gateway.metering.findings import Findings
+from gateway.metering.response import decode_object
 
 _DATA = b"data:"
 _BOM = b"\xef\xbb\xbf"
@@ -25,6 +26,11 @@ class _Line(Enum):
     OTHER = auto()
 
 
+_UNKNOWN = (
+    _Line.UNKNOWN
+)  # looked at for every piece, and a global is found sooner than an enumeration's member
+
+
 class EventStream:
     """Takes the pieces of the stream. JSON minds neither the space after `data:` nor an LF after a line."""
 
@@ -37,7 +43,7 @@ class EventStream:
         """An event has data already, or a bare document has begun."""
         self._bare = False
         """What is open is a bare document."""
-        self._line = _Line.UNKNOWN
+        self._line = _UNKNOWN
         self._start = b""
         """Of the line under way, as long as it is unknown."""
         self._first = True
@@ -48,7 +54,7 @@ class EventStream:
     def feed(self, piece: bytes) -> None:
         """Take the next piece, cut anywhere."""
         at = 0
-        if not self._open and self._line is _Line.UNKNOWN and not self._start:
+        if not self._open and self._line is _UNKNOWN and not self._start:
             at = self._whole_events(piece)
         if at < len(piece):
             self._lines(piece[at:])
@@ -65,17 +71,20 @@ class EventStream:
         at = 0
         while piece.startswith(_DATA, at):
             end = piece.find(b"\n", at)
-            if end < 0:
+            following = piece[end + 1 : end + 3]
+            if end < 0 or piece.find(b"\r", at, end - 1) >= 0:  # a CR alone ends a line as well
                 break
-            if piece.startswith(b"\n", end + 1):
-                after = end + 2
-            elif piece.startswith(b"\r\n", end + 1):
+            if following == b"\r\n":
                 after = end + 3
+            elif following.startswith(b"\n"):
+                after = end + 2
             else:
                 break
-            if piece.find(b"\r", at, end - 1) >= 0:  # alone it ends a line as well
-                break
-            read_document(piece[at + len(_DATA) : end], self._findings)
+            document = piece[at + len(_DATA) : end]
+            try:
+                self._findings.take(decode_object(document))
+            except (ValueError, RecursionError):  # no such object: read the long way
+                read_document(document, self._findings)
             self._first = self._after_cr = False
             at = after
         return at
@@ -97,7 +106,7 @@ class EventStream:
             at = end + 1
 
     def _part_of_line(self, part: bytes) -> None:
-        if self._line is _Line.UNKNOWN:
+        if self._line is _UNKNOWN:
             part = self._start + part
             if self._first:
                 if len(part) < len(_BOM) and _BOM.startswith(part):
@@ -126,12 +135,12 @@ class EventStream:
         return _Line.BARE if self._bare else _Line.OTHER
 
     def _end_of_line(self) -> None:
-        if self._line is _Line.UNKNOWN:
+        if self._line is _UNKNOWN:
             if not self._start:
                 self._close()
         elif self._line is not _Line.OTHER:
             self._document.feed(b"\n")
-        self._line = _Line.UNKNOWN
+        self._line = _UNKNOWN
         self._start = b""
         self._first = False
 

@@ -55,7 +55,8 @@ class Response(Struct, rename="camel", gc=False):
     error: Raw = ABSENT
 
 
-_decode_object = msgspec.json.Decoder(Response).decode
+decode_object = msgspec.json.Decoder(Response).decode
+"""One response. Raises ValueError or RecursionError where `decode` gives None."""
 _decode_array = msgspec.json.Decoder(list[Response]).decode
 
 
@@ -67,7 +68,7 @@ def decode(document: bytes) -> list[Response] | None:
     """
     document = document.lstrip()
     try:
-        return _decode_array(document) if document.startswith(b"[") else [_decode_object(document)]
+        return _decode_array(document) if document.startswith(b"[") else [decode_object(document)]
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
 
