@@ -25,7 +25,7 @@ from tests.support.script import (
 from tests.support.stack import Stack
 from tests.support.tls import TestCertificates
 
-SHORT = 0.4
+SHORT = 0.25
 """Seconds: the deadline that a test waits for."""
 LATE = 2.0
 """Seconds that it may come late on a busy machine."""

@@ -9,9 +9,12 @@ import asyncio
 import gc
 import json
 from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from gateway import config
@@ -164,7 +167,9 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
     """A stack with its files in the directory. Leaving it fails when a request has left anything behind."""
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as cleanup:
-        store = await open_store(config.StoreUrl.parse(f"sqlite:///{directory / 'gateway.db'}"))
+        content, token = _database()
+        (directory / "gateway.db").write_bytes(content)
+        store = await open_store(_url(directory))
         cleanup.push_async_callback(store.close)
         identity = Identity(store)
         cleanup.push_async_callback(identity.close)
@@ -204,7 +209,7 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
         cleanup.callback(server.close)
         stack = Stack(
             port=server.sockets[0].getsockname()[1],
-            token=await issue(store),
+            token=token,
             relay=relay,
             proxy=proxy,
             pool=pool,
@@ -216,6 +221,26 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
         tasks_before = asyncio.all_tasks(loop)
         yield stack
         await stack.at_rest(tasks_before)
+
+
+@cache
+def _database() -> tuple[bytes, str]:
+    """A database file with one credential, and its token. Making one takes longer than most tests."""
+
+    async def make(directory: Path) -> str:
+        store = await open_store(_url(directory))
+        try:
+            return await issue(store)
+        finally:
+            await store.close()
+
+    with TemporaryDirectory() as directory, ThreadPoolExecutor(1) as outside_of_any_loop:
+        token = outside_of_any_loop.submit(asyncio.run, make(Path(directory))).result()
+        return (Path(directory) / "gateway.db").read_bytes(), token
+
+
+def _url(directory: Path) -> config.StoreUrl:
+    return config.StoreUrl.parse(f"sqlite:///{directory / 'gateway.db'}")
 
 
 def _upstream(url: str, settings: Settings) -> Any:
