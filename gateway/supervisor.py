@@ -73,10 +73,11 @@ class Supervisor:
             warn(self._config)
             stack.push_async_callback(self._kill)
             workers = await self._start_all()
-            if not self._stop.is_set():
-                self._state = "serving"
-                await announce(Started(self._config, store, addresses, admin_address))
-                notify("READY=1")
+            if self._stop.is_set():
+                return
+            self._state = "serving"
+            await announce(Started(self._config, store, addresses, admin_address))
+            notify("READY=1")
             async with asyncio.TaskGroup() as keepers:
                 for worker in workers:
                     keepers.create_task(self._keep(worker))

@@ -50,6 +50,8 @@ BAD_SECTIONS = [
     ("[branches]\ntrusted_suffixes = '.a.b'", "FILE: branches.trusted_suffixes: expected list, got str"),
     # numbers
     ("[server]\nmax_body_bytes = 0", "FILE: server.max_body_bytes: expected int >= 1"),
+    ("[server]\nworkers = 0", "FILE: server.workers: expected int >= 1"),
+    ("[server]\nworkers = 257", "FILE: server.workers: expected int <= 256"),
     ("[server]\nmax_connections = -1", "FILE: server.max_connections: expected int >= 1"),
     ("[server]\ndrain_seconds = -0.5", "FILE: server.drain_seconds: expected float >= 0.0"),
     ("[server]\ndrain_delay_seconds = inf", "FILE: server.drain_delay_seconds: expected float <= 86400.0"),
