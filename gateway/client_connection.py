@@ -212,8 +212,8 @@ class ClientConnection(web.RequestHandler):
             self._await_head()
 
     def eof_received(self) -> None:
-        # A client that ends its side is gone (the transport closes itself now). With bytes still to write that
-        # close would wait for their reader, so it is cut at once, unless it is at its end anyway.
+        # A client that ends its side is gone (the transport closes itself now). With bytes still to write,
+        # that close would wait for their reader, so it is cut at once, unless it is at its end anyway.
         if self.transport and self.transport.get_write_buffer_size() and not self._discarding:
             self.transport.abort()
 

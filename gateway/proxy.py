@@ -120,7 +120,7 @@ class Proxy:
         if route_error:
             raise route_error
         announced = request.content_length
-        if announced is not None and announced > self.relay.max_body_bytes:
+        if announced is not None and announced > self.relay.rules.max_body_bytes:
             raise GatewayError(BODY_TOO_LARGE, {"contentLength": str(announced)})
         return chosen
 

@@ -31,6 +31,7 @@ from gateway.observe import Observer
 from gateway.proxy import Proxy
 from gateway.relay import Relay
 from gateway.stores import Store, open_store
+from gateway.transfer import Rules
 from gateway.upstreams import Upstream, simulated
 from gateway.upstreams.pool import Pool, build
 
@@ -87,14 +88,16 @@ class Gateway:
         pool = Pool([await self._upstream(settings) for settings in config.upstreams])
         self._stack.callback(pool.close)
         self._relay = Relay(
-            Timeouts(
-                first_byte=config.timeouts.first_byte,
-                idle=config.timeouts.idle,
-                write=config.timeouts.write,
-                total=config.timeouts.total,
-            ),
-            config.server.max_body_bytes,
-            frozenset(name.lower().encode("ascii") for name in config.server.forward_request_headers),
+            Rules(
+                Timeouts(
+                    first_byte=config.timeouts.first_byte,
+                    idle=config.timeouts.idle,
+                    write=config.timeouts.write,
+                    total=config.timeouts.total,
+                ),
+                config.server.max_body_bytes,
+                frozenset(name.lower().encode("ascii") for name in config.server.forward_request_headers),
+            )
         )
         self._proxy = Proxy(
             identity=identity,

@@ -26,9 +26,10 @@ from gateway.exchange import Exchange
 from gateway.identity import Identity
 from gateway.observe import Observer
 from gateway.proxy import Proxy
-from gateway.relay import Relay, Transfer
+from gateway.relay import Relay
 from gateway.secrets import Secret
 from gateway.stores import open_store
+from gateway.transfer import Rules, Transfer
 from gateway.upstreams.connection import State
 from gateway.upstreams.pool import Pool, build
 from tests.support.eventually import eventually
@@ -182,15 +183,17 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
         pool = Pool([_upstream(upstream_url, settings)])
         cleanup.callback(pool.close)
         relay = Relay(
-            Timeouts(
-                first_byte=settings.first_byte,
-                idle=settings.idle,
-                write=settings.write,
-                total=settings.total,
-                body_piece=settings.body_piece,
-            ),
-            settings.max_body_bytes,
-            settings.forward_request_headers,
+            Rules(
+                Timeouts(
+                    first_byte=settings.first_byte,
+                    idle=settings.idle,
+                    write=settings.write,
+                    total=settings.total,
+                    body_piece=settings.body_piece,
+                ),
+                settings.max_body_bytes,
+                settings.forward_request_headers,
+            )
         )
         proxy = Proxy(
             identity=identity, branches=branches, catalog=catalog, pool=pool, relay=relay, observer=observer
