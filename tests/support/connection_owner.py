@@ -21,6 +21,11 @@ def owners(port: int, processes: Iterable[int]) -> dict[int, int | None]:
     return {remote: holders.get(inode) for local, remote, inode in _sockets(_ESTABLISHED) if local == port}
 
 
+def waiting(port: int) -> int:
+    """How many connections to that port of 127.0.0.1 nobody has accepted yet."""
+    return sum(local == port and not inode for local, _, inode in _sockets(_ESTABLISHED))
+
+
 def listening(port: int) -> int:
     """How many sockets listen on that port of 127.0.0.1."""
     return sum(local == port for local, _, _ in _sockets(_LISTENING))
