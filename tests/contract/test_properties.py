@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract import refusals
@@ -27,7 +27,9 @@ FORWARDED = re.compile(
     r"/(v1|v1beta|v1alpha)/models/gemini-2\.5-(flash|pro):(generateContent|streamGenerateContent)"
     r"(\?(\$|%24)?alt=(sse|json|json(;|%3[Bb])enum-encoding(=|%3[Dd])int))?"
 )
-often = settings(max_examples=3 * settings().max_examples, deadline=None)
+often = settings(
+    max_examples=3 * settings().max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 any_splits = st.lists(st.integers(0, 600), max_size=6)
 any_byte = st.integers(0, 255).map(lambda n: bytes([n]))
@@ -45,7 +47,7 @@ async def answers(
 ) -> list[RawResponse]:
     """All that comes back until the gateway leaves, which it does in time; then it answers others."""
     found: list[RawResponse] = []
-    async with rig.client(deadline=5.0) as client:
+    async with rig.client(deadline=10.0) as client:
         try:
             await client.send(data, splits)
             await client.send(end)
