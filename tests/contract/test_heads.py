@@ -159,10 +159,10 @@ async def test_requests_one_behind_the_other_are_answered_in_their_order(rig: Ri
     asked_before = rig.upstream.total_requests
     requests = [
         rig.request(body=b"first"),
-        rig.request(token=""),
+        rig.request(token="", body=b""),  # refused before its body is here, it would be the last
         rig.request(method="GET", length=None, body=b""),
         rig.request(body=b"fourth", headers=(("Expect", "100-continue"),)),
-        rig.request(path="*", method="OPTIONS"),
+        rig.request(path="*", method="OPTIONS", body=b""),
         rig.request(body=b"sixth"),
     ]
     statuses = [200, 401, 405, 200, 404, 200]
