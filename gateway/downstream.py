@@ -55,9 +55,9 @@ class Downstream:
         exchange = self._exchange
         self.head_sent = True
         exchange.status = head.status
-        if headers.find(head.headers, b"content-type").lower().startswith(b"text/event-stream"):
+        if head.first.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
             self.framing = Framing.SSE
-        self.content_encoding = headers.find(head.headers, b"content-encoding").strip().lower()
+        self.content_encoding = head.first.get(b"content-encoding", b"").strip().lower()
         lines = headers.response_lines(head.headers)
         http_1_0 = self._request.version < (1, 1)
         self.keeps_connection = may_keep(self._request) and upload_whole
@@ -69,7 +69,7 @@ class Downstream:
             else:
                 self._chunked = True
                 lines.append(b"Transfer-Encoding: chunked")
-        upstream_id = headers.find(head.headers, b"x-request-id")
+        upstream_id = head.first.get(b"x-request-id")
         if upstream_id:
             exchange.upstream_request_id = upstream_id.decode("latin-1")[:128]
             lines.append(b"x-upstream-request-id: " + upstream_id)

@@ -99,11 +99,3 @@ def response_lines(raw: RawHeaders) -> list[bytes]:
 def _passes(name: bytes) -> bool:
     lower = name.lower()
     return lower not in _RESPONSE_DROPPED and not lower.startswith(b"x-gateway-")
-
-
-def find(raw: RawHeaders, name: bytes) -> bytes:
-    """The first value of a header (`name` in lower case), or nothing."""
-    for key, value in raw:
-        if key.lower() == name:
-            return value
-    return b""

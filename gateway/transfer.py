@@ -52,7 +52,7 @@ class Transfer:
         self._exchange = exchange
         self._target = target
         self._rules = rules
-        self._upload = Upload(request, request.raw_headers, rules.max_body_bytes)
+        self._upload = Upload(request, rules.max_body_bytes)
         self._downstream = Downstream(request, self._client, exchange)
         self._deadlines = Deadlines(rules.timeouts)
         self._connection: UpstreamConnection | None = None
@@ -219,13 +219,13 @@ class Transfer:
             return
         self._gathered_head = None
         text = b"".join(self._gathered)
-        readable = refusals.decoded(text, headers.find(head.headers, b"content-encoding"))
+        readable = refusals.decoded(text, head.first.get(b"content-encoding", b""))
         if refusals.refuses_the_key(head.status, readable):
             _log.error("upstream %s refuses the gateway's key (%d)", self._target.upstream.name, head.status)
             self.fail(UPSTREAM_FAILED)
             return
         delay = refusals.retry_delay(readable) if head.status == 429 else None
-        if delay is not None and not headers.find(head.headers, b"retry-after"):
+        if delay is not None and b"retry-after" not in head.first:
             head.headers.append((b"Retry-After", b"%d" % delay))
         self._pass_on(head, text, whole)
 

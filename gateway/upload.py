@@ -9,7 +9,6 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.errors import BODY_TOO_LARGE, HTTP_MALFORMED, Refusal
-from gateway.headers import RawHeaders, find
 
 KEPT_BYTES = 64 * 1024
 """How much of a body is kept for sending it again; a larger one is sent once."""
@@ -26,11 +25,11 @@ class UploadError(Exception):
 class Upload:
     """One request body. `read` waits for the client; everything else is immediate."""
 
-    def __init__(self, request: web.BaseRequest, raw: RawHeaders, max_bytes: int) -> None:
+    def __init__(self, request: web.BaseRequest, max_bytes: int) -> None:
         self._content = request.content
         self._max_bytes = max_bytes
-        self.chunked = bool(find(raw, b"transfer-encoding"))
-        self.announced = find(raw, b"content-length")
+        self.chunked = "Transfer-Encoding" in request.headers
+        self.announced = request.headers.get("Content-Length", "0").encode("ascii")
         self.received = 0
         """Body bytes so far, without their transfer framing."""
         self.whole = False
@@ -42,7 +41,7 @@ class Upload:
         """The end of the upstream request's head: how its body is framed, and the empty line."""
         if self.chunked:
             return b"\r\nTransfer-Encoding: chunked\r\n\r\n"
-        return b"\r\nContent-Length: %b\r\n\r\n" % (self.announced or b"0")
+        return b"\r\nContent-Length: %b\r\n\r\n" % self.announced
 
     def at_hand(self) -> bytes:
         """What of the body is here already, framed for the upstream; nothing if it has to be waited for.

@@ -21,9 +21,6 @@ MAX_HEAD_BYTES = 64 * 1024
 """The largest response head that is taken; llhttp itself has no limit."""
 
 
-_FRAMING_LENGTHS = frozenset(map(len, ("content-length", "transfer-encoding")))
-
-
 class State(Enum):
     IDLE = "idle"
     ACTIVE = "active"
@@ -41,12 +38,14 @@ class Failure(Enum):
 class ResponseHead:
     """Status line and headers of a response: names and values as they came, in their order."""
 
-    __slots__ = ("chunked", "content_length", "headers", "reason", "status")
+    __slots__ = ("chunked", "content_length", "first", "headers", "reason", "status")
 
     def __init__(self) -> None:
         self.status = 0
         self.reason = b""
         self.headers: list[tuple[bytes, bytes]] = []
+        self.first: dict[bytes, bytes] = {}
+        """The first value of each header, by its name in lower case."""
         self.content_length: bytes | None = None
         self.chunked = False
 
@@ -229,15 +228,15 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._in_head:
             return  # a trailer: it would need a promise in the head that the gateway does not make
         head = self._head
+        lower = name.lower()
         head.headers.append((name, value))
-        if len(name) in _FRAMING_LENGTHS:
-            lower = name.lower()
-            if lower == b"content-length":
-                head.content_length = value
-            elif lower == b"transfer-encoding":
-                if value.strip().lower() != b"chunked":
-                    raise ValueError("a transfer coding that can't be passed on")
-                head.chunked = True
+        head.first.setdefault(lower, value)
+        if lower == b"content-length":
+            head.content_length = value
+        elif lower == b"transfer-encoding":
+            if value.strip().lower() != b"chunked":
+                raise ValueError("a transfer coding that can't be passed on")
+            head.chunked = True
 
     def on_headers_complete(self) -> None:
         if self._surplus:
