@@ -191,7 +191,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._deliver()
 
     def eof_received(self) -> bool:
-        self._ended_by_peer = self.transport is not None and _is_sure_end(self.transport)
+        if self.transport:
+            self._ended_by_peer = _is_sure_end(self.transport)
+            if self.transport.get_write_buffer_size():  # closing would wait until the peer takes it
+                self.transport.abort()
         return False  # closes the transport; connection_lost tells the receiver
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -19,6 +19,7 @@ from tests.support.script import (
     response,
     response_bytes,
     send,
+    stop_reading,
     wait_for,
 )
 from tests.support.stack import Stack
@@ -106,6 +107,26 @@ async def test_an_early_answer_to_an_upload_and_the_end_of_its_connection(
     exchange = await stack.exchange()
     assert (exchange.ending, exchange.status) == (Ending.UPSTREAM_ERROR, 413)
     await upstream.connections_open(0)
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("stalled", [False, True])
+async def test_an_upstream_that_breaks_off_under_an_upload(
+    cut: list[Step], stalled: bool, stack: Stack, upstream: RawUpstream
+) -> None:
+    """The client is told at once, however much of its body is still to come."""
+    body = bytes(24 << 20)
+    halt = [stop_reading(), wait_for("stalled")] if stalled else [wait_for("stalled")]
+    upstream.answer_next([*halt, *cut], after_body=False)
+    async with stack.client() as client:
+        await client.send(stack.request(b"", framing=b"Content-Length: %d" % len(body)))
+        if stalled:
+            assert await client.send_until_stalled(body) < len(body)
+        else:
+            await client.send(body[:1000])
+        upstream.set("stalled")
+        assert refusal(await client.read_response()) == (502, "UPSTREAM_FAILED")
+    assert (await stack.exchange()).ending is Ending.REFUSED
 
 
 @pytest.mark.parametrize("trusted", ["nobody", "another name"])
