@@ -63,6 +63,11 @@ class Branches:
         self._suffixes = frozenset(suffix.strip(".").lower() for suffix in trusted_suffixes)
         self._cache: LookupCache[str, Sequence[str]] = LookupCache(clock=clock)
 
+    @property
+    def named_by_host(self) -> bool:
+        """Whether a host names a branch; otherwise every host means the default one."""
+        return bool(self._suffixes)
+
     def label(self, host: str) -> str:
         """What a host (as in the Host header, with or without port) names: for `authorize`, not to be shown.
 

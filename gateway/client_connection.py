@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import logging
 import select
+import sys
 import termios
 from array import array
 from collections.abc import Callable, Sequence
@@ -140,16 +141,17 @@ class ClientConnection(web.RequestHandler):
     """A client's connection. `flow` is set by whoever writes a response body to it."""
 
     __slots__ = (
+        "_deaf",
         "_discarding",
         "_ended",
-        "_head_bytes",
         "_in_exchange",
         "_last_body",
+        "_received",
         "_server",
         "_timer",
         "_trusted",
         "flow",
-        "head_is_small",
+        "request_bytes",
     )
 
     def __init__(self, server: ClientServer) -> None:
@@ -168,12 +170,15 @@ class ClientConnection(web.RequestHandler):
         )
         self._server = server
         self.flow: Flow | None = None
-        self.head_is_small = False
-        """Whether all that came with the present request's head is within the limit, so that it must be."""
+        self.request_bytes = sys.maxsize
+        """The length of the present request, head and body, as soon as the handler has told it."""
         self._in_exchange = False
         self._last_body: StreamReader | None = None
         """Of the newest request, the one that the parser is reading."""
-        self._head_bytes = 0
+        self._received = 0
+        """Bytes of the present request and of what has come behind it."""
+        self._deaf = False
+        """A head behind the present request is too long: nothing more is read, and the connection ends."""
         self._timer: asyncio.TimerHandle | None = None
         """Ends the connection if nothing else does: a head that is late, or a client that does not leave."""
         self._discarding = False
@@ -192,24 +197,19 @@ class ClientConnection(web.RequestHandler):
             self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        if self._discarding:
+        if self._discarding or self._deaf:
             return
+        self._received += len(data)
         super().data_received(data)
         if self._messages:
             self._watch_body()
-        if self._in_exchange:
-            return
-        if self._messages:
-            self._in_exchange = True
-            self.head_is_small = self._head_bytes + len(data) <= HEAD_BYTES
-            self._head_bytes = 0
-            self._stop_timer()
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES:
-            self._refuse(HTTP_HEADER_TOO_LONG)
-        elif self._timer is None:
-            self._await_head()
+            if not self._in_exchange:
+                self._in_exchange = True
+                self._stop_timer()
+        elif not self._in_exchange:
+            self._head_has_begun()
+        elif self._received - self.request_bytes > HEAD_BYTES:
+            self._deaf = True
 
     def eof_received(self) -> None:
         # A client that ends its side is gone (the transport closes itself now). With bytes still to write,
@@ -247,7 +247,7 @@ class ClientConnection(web.RequestHandler):
     @property
     def draining(self) -> bool:
         """Whether this connection ends with its present exchange."""
-        return self._server.draining
+        return self._server.draining or self._deaf
 
     def close_if_idle(self) -> None:
         # aiohttp's own close() would also drop the rest of a request body that is being uploaded.
@@ -290,8 +290,11 @@ class ClientConnection(web.RequestHandler):
 
     def exchange_over(self) -> None:
         """The connection waits for its next head, unless that has come already."""
+        self._received = max(0, self._received - self.request_bytes)
+        self.request_bytes = sys.maxsize
         self._in_exchange = bool(self._messages)
-        self.head_is_small = False
+        if self._received and not self._in_exchange:
+            self._head_has_begun()
 
     async def end_gently(self) -> None:
         """End the connection after what is written: FIN, then discard for at most `LINGER_SECONDS`."""
@@ -327,6 +330,12 @@ class ClientConnection(web.RequestHandler):
             self._last_body = body
         elif self._last_body and not self._last_body.is_eof():
             self._last_body.set_exception(web.RequestPayloadError())
+
+    def _head_has_begun(self) -> None:
+        if self._received > HEAD_BYTES:
+            self._refuse(HTTP_HEADER_TOO_LONG)
+        elif self._timer is None:
+            self._await_head()
 
     def _await_head(self) -> None:
         self._set_timer(self._server.head_seconds, self.force_close)

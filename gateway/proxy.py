@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from itertools import chain
 
 from aiohttp import web
 
@@ -101,7 +102,7 @@ class Proxy:
         exchange.client_request_id = _client_request_id(request)
         target = request.raw_path
         exchange.route, route_error = gemini.parse(target)  # pure; what it finds wrong is told further down
-        self._check_http(request)
+        self._check_http(request, exchange.route.action)
         if self.draining:
             raise GatewayError(DRAINING)
         label = self.branches.label(self._host(request))
@@ -116,7 +117,6 @@ class Proxy:
         model = self.catalog.resolve(exchange.route.model)
         exchange.model = model.id
         chosen = self.pool.choose(model)
-        exchange.upstream = chosen.upstream.name
         if route_error:
             raise route_error
         announced = request.content_length
@@ -124,24 +124,27 @@ class Proxy:
             raise GatewayError(BODY_TOO_LARGE, {"contentLength": str(announced)})
         return chosen
 
-    def _check_http(self, request: web.BaseRequest) -> None:
+    def _check_http(self, request: web.BaseRequest, action: str) -> None:
         """What the HTTP parser lets through, but the contract, or passing it on safely, does not."""
         assert isinstance(request.protocol, ClientConnection)
-        if not request.protocol.head_is_small:
-            line = len(f"{request.method} {request.raw_path} HTTP/1.1\r\n")
-            if line > HEAD_BYTES:
-                raise GatewayError(HTTP_LINE_TOO_LONG)
-            if line + sum(len(name) + len(value) + 4 for name, value in request.raw_headers) + 2 > HEAD_BYTES:
-                raise GatewayError(HTTP_HEADER_TOO_LONG)
+        line = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
+        head = line + sum(map(len, chain.from_iterable(request.raw_headers)))
+        head += len(": \r\n") * len(request.raw_headers) + len("\r\n")
+        if line > HEAD_BYTES:
+            raise GatewayError(HTTP_LINE_TOO_LONG)
+        if head > HEAD_BYTES:
+            raise GatewayError(HTTP_HEADER_TOO_LONG)
         in_form = request.raw_path.startswith("/") or (
             request.raw_path == "*" and request.method == "OPTIONS"
         )
         codings = request.headers.getall("Transfer-Encoding", ())
+        if not codings:
+            request.protocol.request_bytes = head + (request.content_length or 0)
         if (
             not in_form
             or request.version not in (_HTTP_1_0, _HTTP_1_1)
             or (codings and (request.version == _HTTP_1_0 or [c.lower() for c in codings] != ["chunked"]))
-            or (request.version == _HTTP_1_0 and gemini.STREAM_ACTION in request.raw_path)
+            or (request.version == _HTTP_1_0 and action == gemini.STREAM_ACTION)
             or request.content_length == _NO_LENGTH
         ):
             raise GatewayError(HTTP_MALFORMED)
@@ -149,6 +152,8 @@ class Proxy:
     def _host(self, request: web.BaseRequest) -> str:
         """The host that the client asked for; a trusted proxy's word for it counts, where it is one word."""
         assert isinstance(request.protocol, ClientConnection)
+        if not self.branches.named_by_host:
+            return ""
         forwarded = request.headers.getall("X-Forwarded-Host", ())
         if not forwarded or not request.protocol.from_trusted_proxy:
             return request.headers.get("Host", "")
@@ -176,7 +181,8 @@ class Proxy:
 
 def _client_request_id(request: web.BaseRequest) -> str:
     given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else ""
+    # Whoever puts a token there does not want to find it in a log.
+    return given if _REQUEST_ID.fullmatch(given) and printable(given) == given else ""
 
 
 def _without_values(error: Exception) -> Exception:

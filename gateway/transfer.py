@@ -126,6 +126,7 @@ class Transfer:
         framed = self._upload.again() if first is None else first
         if framed is None:  # meanwhile the body has grown beyond what is kept
             raise GatewayError(UPSTREAM_FAILED)
+        self._exchange.upstream = upstream.name
         self._asked_at = monotonic()
         connection.start(self, self._request_head() + framed)
         if self._upload.whole:

@@ -18,7 +18,7 @@ from typing import Protocol
 import httptools
 
 MAX_HEAD_BYTES = 64 * 1024
-"""The largest response head that is taken; llhttp itself has no limit."""
+"""How much of a response is read in search of its head's end; llhttp itself has no limit."""
 
 
 class State(Enum):
