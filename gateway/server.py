@@ -21,7 +21,7 @@ from gateway.client_connection import LINGER_SECONDS, ClientServer
 from gateway.config import Config
 from gateway.config import Upstream as UpstreamSettings
 from gateway.deadlines import Timeouts
-from gateway.errors import StoreUnavailable
+from gateway.errors import ConfigurationError, StoreUnavailable
 from gateway.exchange import Exchange
 from gateway.exposition import Exposition
 from gateway.identity import Identity
@@ -73,7 +73,7 @@ class Gateway:
         return self._clients.open
 
     async def build(self) -> None:
-        """Open the store and start upstreams. Raises StoreError; `close` takes down what there is then."""
+        """Open the store and start upstreams. Raises StoreError or ConfigurationError; then call `close`."""
         config = self.config
         self.store = await open_store(config.store.url)
         self._stack.push_async_callback(self.store.close)
@@ -83,6 +83,9 @@ class Gateway:
             self.store, default=config.branches.default, trusted_suffixes=config.branches.trusted_suffixes
         )
         self._stack.push_async_callback(branches.close)
+        default = config.branches.default
+        if not branches.named_by_host and await self.store.default_lineage(default) is None:
+            raise ConfigurationError(f'branches.default: project "default" has no branch "{default}"')
         self.observer = Observer(models={model.id for model in config.catalog.models})
         self._stack.push_async_callback(self.observer.close)
         pool = Pool([await self._upstream(settings) for settings in config.upstreams])

@@ -64,6 +64,6 @@ def test_the_example_is_a_good_configuration(tmp_path: Path) -> None:
     assert example
     file = tmp_path / "gateway.toml"
     file.write_text(example[1])
-    (tmp_path / "gemini-key").write_text("key")
+    (tmp_path / "gemini_api_key").write_text("key")
     config = load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert config.upstreams[0].keys[0].reveal() == "key"

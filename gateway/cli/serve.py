@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import shlex
+import sys
 from functools import partial
 
 from gateway import server, tokens
@@ -16,7 +17,7 @@ from gateway.identity import SCOPE
 from gateway.stores import DEFAULT_PROJECT, PrincipalType, Store
 from gateway.supervisor import Supervisor
 
-_EXAMPLE_PATH = "/ai-gateway/gemini/v1beta/models/gemini-2-5-flash:generateContent"
+_EXAMPLE_PATH = "/ai-gateway/gemini/v1beta/models/gemini-3-5-flash:generateContent"
 
 
 def add(
@@ -55,7 +56,7 @@ async def _introduce(say: Say, gateway: server.Started) -> None:
     if gateway.config.upstreams[0].kind == "simulated":
         say("(set GEMINI_API_KEY before starting, and Google AI Studio answers instead)")
     if await gateway.store.credentials(DEFAULT_PROJECT):
-        say("another credential: python -m gateway credentials create --branch main")
+        say(f"another credential: {sys.executable} -m gateway credentials create --branch main")
         return
     token = await _first_credential(gateway.store, gateway.config.branches.default)
     say(f"credential (shown this once): {token}")

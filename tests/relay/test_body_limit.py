@@ -138,6 +138,15 @@ async def test_a_malformed_chunk(stack: Stack, upstream: RawUpstream) -> None:
     assert {one.ending for one in stack.observer.exchanges} == {Ending.REFUSED}
 
 
+@pytest.mark.parametrize("action", ["streamGenerateContent?alt=zz", "generateContent"])
+async def test_a_refusal_names_no_upstream_that_was_not_asked(action: str, stack: Stack) -> None:
+    async with stack.client() as client:
+        await client.send(stack.request(action=action, framing=b"Content-Length: 99999999"))
+        assert refusal(await client.read_response())[0] in {400, 413}
+    [line] = await stack.log_lines()
+    assert line["upstream"] == ""
+
+
 async def test_a_malformed_chunk_under_an_answer(stack: Stack, upstream: RawUpstream) -> None:
     upstream.answer_next([send(STREAM_HEAD + chunk(EVENT)), wait_for("never")], after_body=False)
     async with stack.client() as client:

@@ -1,4 +1,4 @@
-"""A head that begins behind another request, in the same read or while it is answered, has the same limits."""
+"""A head that begins behind another request, in one read or while it is answered, has the same limits."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ async def test_the_ids_of_all_three_parties(stack: Stack, upstream: RawUpstream)
     )
 
 
-@pytest.mark.parametrize("client_id", ["", "a b", "a" * 129, "\xfc", "a,b"])
+@pytest.mark.parametrize("client_id", ["", "a b", "a" * 129, "\xfc", "a,b", "nt_live_abc_0123"])
 async def test_an_id_of_the_client_that_is_not_kept(
     client_id: str, stack: Stack, upstream: RawUpstream
 ) -> None:

@@ -125,3 +125,9 @@ def test_a_unix_socket_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_what_is_worth_a_warning_does_not_hide_the_error(tmp_path: Path, busy_port: int) -> None:
     environment = at_home(tmp_path, SERVER__LISTEN=f"127.0.0.1:{busy_port}") | {"GEMINI_API_KEY": "unused"}
     assert "address already in use" in serve_to_its_end(environment=environment).error
+
+
+def test_a_default_branch_that_does_not_exist(tmp_path: Path) -> None:
+    ended = serve_to_its_end(environment=at_home(tmp_path, BRANCHES__DEFAULT="absent"))
+    assert ended.code == 2
+    assert ended.error == 'error: branches.default: project "default" has no branch "absent"'
