@@ -251,11 +251,8 @@ async def run(config: Config, announce: Announce) -> None:
 
 def warn(config: Config) -> None:
     """Tell the operator what is allowed but probably not meant, and which models will be shut down."""
-    for warning in config.warnings:
-        _log.warning("%s", warning)
-    kinds = {upstream.kind for upstream in config.upstreams}
-    for warning in config.catalog.shutdown_warnings(kinds, date.today()):
-        _log.warning("%s", warning)
+    for notice in config.notices(date.today()):
+        _log.warning("%s", notice)
 
 
 def _raise_file_limit(connections: int) -> None:

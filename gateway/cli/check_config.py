@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from datetime import date
 from typing import Any
 
+from gateway.cli.management import print_json
 from gateway.config import Config, load
 
 
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Print `ok` and a summary. Raises ConfigurationError, which the command line turns into exit 2."""
     config = load(args.config, os.environ)
     if args.json:
-        print(json.dumps(_summary(config), indent=2))
+        print_json(_summary(config))
         return 0
     print("ok")
     print(f"file      {config.path or 'none: the built-in configuration'}")
@@ -35,14 +35,9 @@ def run(args: argparse.Namespace) -> int:
         keys = ", ".join(key.reference for key in upstream.keys)
         where = f" at {upstream.base_url} with {keys}" if keys else ""
         print(f"upstream  {upstream.name}: {upstream.kind}{where}, models {', '.join(upstream.models)}")
-    for warning in _warnings(config):
+    for warning in config.notices(date.today()):
         print(f"warning   {warning}")
     return 0
-
-
-def _warnings(config: Config) -> list[str]:
-    kinds = {upstream.kind for upstream in config.upstreams}
-    return [*config.warnings, *config.catalog.shutdown_warnings(kinds, date.today())]
 
 
 def _summary(config: Config) -> dict[str, Any]:
@@ -62,5 +57,5 @@ def _summary(config: Config) -> dict[str, Any]:
             }
             for upstream in config.upstreams
         ],
-        "warnings": _warnings(config),
+        "warnings": config.notices(date.today()),
     }

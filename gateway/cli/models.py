@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway.catalog import Model
+from gateway.cli.management import print_json, print_table
 from gateway.config import Config, load
 
 
@@ -25,15 +24,13 @@ def run(args: argparse.Namespace) -> int:
     """Print every model: what it is called, whether it is served here, and when it is shut down."""
     config = load(args.config, os.environ, serving=False)
     if args.json:
-        print(json.dumps([_describe(model, config) for model in config.catalog.models], indent=2))
+        print_json([_describe(model, config) for model in config.catalog.models])
         return 0
-    rows = [("MODEL", "SERVED HERE", "SHUTDOWN", "ALIASES")]
+    rows = []
     for model in config.catalog.models:
         ends = ", ".join(f"{day} on {kind}" for kind, day in model.shutdown.items())
-        rows.append(
-            (model.id, "yes" if _served(model, config) else "no", ends or "-", ", ".join(model.aliases))
-        )
-    print("\n".join(_aligned(rows)))
+        rows.append((model.id, "yes" if _served(model, config) else "no", ends, ", ".join(model.aliases)))
+    print_table(("MODEL", "SERVED HERE", "SHUTDOWN", "ALIASES"), rows)
     return 0
 
 
@@ -50,10 +47,3 @@ def _describe(model: Model, config: Config) -> dict[str, Any]:
         "upstream_names": dict(model.upstream_names),
         "shutdown": {kind: day.isoformat() for kind, day in model.shutdown.items()},
     }
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    """Columns two spaces apart."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -9,6 +9,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
@@ -39,6 +40,11 @@ class Config:
     upstreams: tuple[Upstream, ...]
     warnings: tuple[str, ...]
     """What is allowed but probably not meant, a line each."""
+
+    def notices(self, today: date) -> list[str]:
+        """What the operator should know: the warnings, and which models end, or have ended, by then."""
+        kinds = {upstream.kind for upstream in self.upstreams}
+        return [*self.warnings, *self.catalog.shutdown_warnings(kinds, today)]
 
 
 def load(
