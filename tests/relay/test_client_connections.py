@@ -19,7 +19,7 @@ from tests.relay.parts import (
 )
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream
-from tests.support.script import LAST_CHUNK, chunk, close, response, response_bytes, send, wait_for
+from tests.support.script import LAST_CHUNK, Script, chunk, close, response, response_bytes, send, wait_for
 from tests.support.stack import Stack
 from tests.support.upstream_request import UpstreamRequest
 
@@ -75,7 +75,7 @@ async def test_a_client_that_wants_to_close_is_let_go(stack: Stack, upstream: Ra
     await idle(stack)
 
 
-def numbered(request: UpstreamRequest) -> list:  # type: ignore[type-arg]
+def numbered(request: UpstreamRequest) -> Script:
     """An answer that repeats its request's body."""
     return [send(STREAM_HEAD + chunk(b"data: " + request.body + b"\r\n\r\n") + LAST_CHUNK)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
+from tests.support.machine import left_out
 
 _FILE = Path(__file__).parents[2] / ".." / "shared" / "recorded" / "exchanges.jsonl"
 
@@ -50,7 +50,7 @@ class RecordedExchange:
 def recorded_exchanges() -> tuple[RecordedExchange, ...]:
     """All of them, in the file's order. Skips the test, or the module being collected, without the file."""
     if not _FILE.is_file():
-        pytest.skip("the recorded exchanges (shared/recorded) are not there", allow_module_level=True)
+        left_out("the recorded exchanges (shared/recorded) are not there")
     return tuple(_exchange(json.loads(line)) for line in _FILE.read_text("utf-8").splitlines())
 
 
