@@ -1,8 +1,4 @@
-"""The usage reader: is fed a copy of a response's body and knows what was used and how it ended.
-
-CPU on CPython 3.11: an SSE event of 0.3 to 2 kB in one feed 2.0 to 2.7 µs (decoding it 0.4, so nothing but
-converting the counts is put off), in two 7 µs; an array's element 5 µs, in two 60; a 300 kB image 170 µs.
-"""
+"""The usage reader: is fed a copy of a response's body and knows what was used and how it ended."""
 
 from __future__ import annotations
 
