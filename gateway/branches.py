@@ -85,24 +85,24 @@ class Branches:
             raise GatewayError(HOST_MALFORMED, {"host": printable(host)})
         return match[1]
 
-    async def authorize(self, principal: Principal, label: str) -> str:
+    def remembered(self, principal: Principal, label: str) -> str | None:
         """The id of the branch that `label` names, given that the principal is good there.
+
+        None if the store must be asked. Raises GatewayError: BRANCH_NOT_FOUND or CREDENTIAL_BRANCH.
+        """
+        answer = self._cache.fresh(label)
+        return None if answer is None else _judge(principal, label, answer.value)
+
+    async def authorize(self, principal: Principal, label: str) -> str:
+        """The same, asking the store where it must be asked.
 
         Raises GatewayError: BRANCH_NOT_FOUND, CREDENTIAL_BRANCH or AUTHORIZATION_UNAVAILABLE.
         """
-        answer = self._cache.fresh(label)
-        if answer is not None:
-            lineage = answer.value
-        else:
-            try:
-                lineage = await self._cache.get(label, partial(self._look_up, label))
-            except StoreUnavailable:
-                raise GatewayError(AUTHORIZATION_UNAVAILABLE) from None
-        if lineage is None:
-            raise _refused(BRANCH_NOT_FOUND, label)
-        if principal.branch_id not in lineage:
-            raise _refused(CREDENTIAL_BRANCH, label)
-        return lineage[0]
+        try:
+            lineage = await self._cache.get(label, partial(self._look_up, label))
+        except StoreUnavailable:
+            raise GatewayError(AUTHORIZATION_UNAVAILABLE) from None
+        return _judge(principal, label, lineage)
 
     async def close(self) -> None:
         """End the look-ups under way; before the store closes."""
@@ -112,6 +112,14 @@ class Branches:
         if label == _DEFAULT:
             return await self._store.default_lineage(self._default)
         return await self._store.lineage(label)
+
+
+def _judge(principal: Principal, label: str, lineage: Sequence[str] | None) -> str:
+    if lineage is None:
+        raise _refused(BRANCH_NOT_FOUND, label)
+    if principal.branch_id not in lineage:
+        raise _refused(CREDENTIAL_BRANCH, label)
+    return lineage[0]
 
 
 def _refused(refusal: Refusal, label: str) -> GatewayError:

@@ -1,27 +1,30 @@
-"""One client's connection: aiohttp's server protocol, with the contract's limits and endings added.
+"""One client's connection: requests in (llhttp, by httptools), one at a time, and bytes out.
 
-What aiohttp would answer by itself must not show: its own 400 echoes the client's input, token and all. So
-malformed requests get the contract's answer here, a head has a deadline and a size, and a connection is
-closed so that no reset can overtake the last bytes written. The four names of aiohttp's `RequestHandler`
-that start with an underscore are used in this file only (tests/test_aiohttp_internals.py watches them).
+A request goes from `data_received` straight to the handler, with no task, no future and no body reader made
+for it: what aiohttp's server makes for each request costs more than all else of it (docs/decisions.md). What
+is malformed, too long or too late gets the contract's answer here, and a connection is closed so that no
+reset can overtake the last bytes written.
+
+What comes behind a request that is whole is parsed when that one is answered, but for what came in the same
+read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
+import math
 import select
-import sys
+import socket
 import termios
 from array import array
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
-from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
-from aiohttp.http_exceptions import LineTooLong
+import httptools
 
 from gateway.config import Network
 from gateway.errors import (
@@ -29,187 +32,166 @@ from gateway.errors import (
     HTTP_HEADER_TOO_LONG,
     HTTP_LINE_TOO_LONG,
     HTTP_MALFORMED,
-    INTERNAL,
     OVERLOADED,
     GatewayError,
     Refusal,
 )
 from gateway.exchange import Exchange
+from gateway.http_request import HttpRequest, RawHeaders, head_bytes
 from gateway.refusal import refusal_bytes
 
 HEAD_BYTES = 16 * 1024
 """The largest request head: line and headers together."""
-HEAD_SECONDS = 10.0
-"""From a head's first byte (on a new connection: from its start) to its last."""
-IDLE_SECONDS = 75.0
-"""How long a kept-alive connection may stay without a request."""
+MAX_HEADERS = 128
+AHEAD_BYTES = 64 * 1024
+"""How much of what comes behind the present request is kept; then reading pauses."""
 LINGER_SECONDS = 1.0
 """How long what the client still sends is discarded after the last byte to it, so that it is not reset."""
 
-_log = logging.getLogger(__name__)
 
+class Passage(Protocol):
+    """What is under way for the present request; told what becomes of the client and of the request."""
 
-class Flow(Protocol):
-    """Whoever writes to a client, told when the client falls behind and when it has caught up."""
+    def on_body(self) -> None:
+        """More of the body has come (`request.take_body` gives it), or it is broken (`body_is_broken`)."""
 
     def pause_writing(self) -> None: ...
     def resume_writing(self) -> None: ...
+    def client_lost(self) -> None: ...
 
 
-class Answer(web.StreamResponse):
-    """What a handler returns to aiohttp when the answer's bytes have been written to the transport already.
+class Server(Protocol):
+    """Whose connections these are."""
 
-    Only the public methods that aiohttp calls on a response are here: nothing is prepared or sent again, and
-    a connection that must not be kept is ended gently first.
+    loop: asyncio.AbstractEventLoop
+    connections: set[ClientConnection]
+    draining: bool
+    limits: Limits
+    handle: Callable[[ClientConnection], None]
+    """Takes the request that a connection holds, and calls `finish` when it is answered."""
+    on_malformed: Callable[[Exchange], None]
+    """Records an exchange that the HTTP parser, the limit of connections, or the drain refused."""
+
+    def lost(self, connection: ClientConnection) -> None:
+        """It is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may hold, and for how many seconds."""
+
+    max_connections: int
+    write_seconds: float
+    trusted_proxies: tuple[Network, ...] = ()
+    head_seconds: float = 10.0
+    """From a head's first byte (on a new connection: from its start) to its last."""
+    idle_seconds: float = 75.0
+    """How long a kept-alive connection may stay without a request."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """A client's connection. While a request is under way, `request` is it, and `passage` what is told of it.
+
+    httptools calls the `on_…` methods while data is fed.
     """
 
-    def __init__(self, connection: ClientConnection, *, keep: bool) -> None:
-        # The parent's __init__ prepares headers and cookies that nothing here would read.
-        self._connection = connection
-        self._keep = keep
-
-    @property
-    def keep_alive(self) -> bool:
-        return self._keep and not self._connection.draining
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        if self.keep_alive:
-            self._connection.exchange_over()
-        else:
-            await self._connection.end_gently()
-
-
-class ClientServer(web.Server):
-    """The public listener's protocol factory: aiohttp's low-level server, making `ClientConnection`s."""
-
-    def __init__(
-        self,
-        handler: Callable[[web.BaseRequest], object],
-        *,
-        max_connections: int,
-        write_timeout: float,
-        trusted_proxies: Sequence[Network],
-        on_malformed: Callable[[Exchange], None],
-        head_seconds: float = HEAD_SECONDS,
-        idle_seconds: float = IDLE_SECONDS,
-    ) -> None:
-        super().__init__(handler, handler_cancellation=True)  # type: ignore[arg-type]
-        self.loop = asyncio.get_running_loop()
-        self.max_connections = max_connections
-        self.write_timeout = write_timeout
-        self.trusted_proxies = trusted_proxies
-        self.head_seconds = head_seconds
-        self.idle_seconds = idle_seconds
-        self.draining = False
-        self.on_malformed = on_malformed
-        """Records an exchange that the HTTP parser, the limit of connections, or the drain refused."""
-        self.open = 0
-        """Connections."""
-        self._none_open = asyncio.Event()
-
-    def __call__(self) -> ClientConnection:
-        return ClientConnection(self)
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        self.open += 1
-
-    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        self.open -= 1
-        if not self.open:
-            self._none_open.set()
-
-    async def drained(self) -> None:
-        """Wait, after `drain`, until no connection is open: every client has all that was written for it."""
-        while self.open:
-            self._none_open.clear()
-            await self._none_open.wait()
-
-    def drain(self) -> None:
-        """Keep no connection beyond its present exchange; those that have none are closed."""
-        self.draining = True
-        for connection in self.connections:
-            assert isinstance(connection, ClientConnection)
-            connection.close_if_idle()
-
-
-class ClientConnection(web.RequestHandler):
-    """A client's connection. `flow` is set by whoever writes a response body to it."""
+    request: HttpRequest
 
     __slots__ = (
-        "_deaf",
+        "_ahead",
+        "_arriving",
+        "_begun",
+        "_broken",
         "_discarding",
-        "_ended",
+        "_due",
+        "_handing_over",
+        "_head_fed",
+        "_head_most",
+        "_headers",
+        "_idle",
         "_in_exchange",
-        "_last_body",
-        "_received",
+        "_offered_upgrade",
+        "_parser",
+        "_quiet_bytes",
         "_server",
+        "_target",
         "_timer",
+        "_timer_at",
         "_trusted",
-        "flow",
-        "request_bytes",
+        "_waiting",
+        "passage",
+        "request",
+        "transport",
+        "writing_paused",
     )
 
-    def __init__(self, server: ClientServer) -> None:
-        super().__init__(
-            server,
-            loop=server.loop,
-            keepalive_timeout=server.idle_seconds,
-            access_log=None,  # type: ignore[arg-type]
-            logger=_log,
-            max_line_size=HEAD_BYTES,
-            # One less than the line's limit, so that the parser's error tells which of the two was too long.
-            max_field_size=HEAD_BYTES - 1,
-            lingering_time=0,
-            read_bufsize=64 * 1024,
-            auto_decompress=False,
-        )
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self.flow: Flow | None = None
-        self.request_bytes = sys.maxsize
-        """The length of the present request, head and body, as soon as the handler has told it."""
+        self.transport: asyncio.Transport | None = None
+        self.passage: Passage | None = None
+        """Set by whoever handles the present request."""
+        self.writing_paused = False
         self._in_exchange = False
-        self._last_body: StreamReader | None = None
-        """Of the newest request, the one that the parser is reading."""
-        self._received = 0
-        """Bytes of the present request and of what has come behind it."""
-        self._deaf = False
-        """A head behind the present request is too long: nothing more is read, and the connection ends."""
-        self._timer: asyncio.TimerHandle | None = None
-        """Ends the connection if nothing else does: a head that is late, or a client that does not leave."""
+        self._handing_over = False
+        self._waiting: deque[HttpRequest] = deque()
+        """Requests that came in one read with the present one."""
+        self._ahead = b""
+        """What has come behind all of them, not parsed yet."""
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: RawHeaders = []
+        self._begun = False
+        """Something of the next head has come."""
+        self._head_fed = 0
+        """How much has been fed in search of the present head's end."""
+        self._head_most = 0
+        """How long a head that ends in the present read can be."""
+        self._arriving: HttpRequest | None = None
+        """The request whose body is being parsed."""
+        self._offered_upgrade: HttpRequest | None = None
+        self._quiet_bytes = 0
+        """How much of its framing has come without a byte of the body."""
+        self._broken: Refusal | None = None
+        """Why nothing more is parsed."""
         self._discarding = False
-        self._ended: asyncio.Future[None] | None = None
+        self._idle = False
+        """No byte of the next head has come; a new connection's head counts as begun."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Ends the connection if nothing else does: no head, a late one, or a client that does not leave."""
+        self._timer_at = 0.0
+        self._due = math.inf
+        """When the connection is to end for want of a head (the loop's clock); never during an exchange."""
         self._trusted: bool | None = None
 
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        if self.draining:  # it was on its way when the listeners closed
+        self.transport = transport  # type: ignore[assignment]
+        server = self._server
+        server.connections.add(self)
+        with suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if server.draining:  # it was on its way when the listeners closed
             self._refuse(DRAINING)
-        elif self._server.open > self._server.max_connections:
+        elif len(server.connections) > server.limits.max_connections:
             self._refuse(OVERLOADED)
         else:
-            self._await_head()
+            self._await_head(server.limits.head_seconds)
 
     def data_received(self, data: bytes) -> None:
-        if self._discarding or self._deaf:
+        if self._discarding or self._broken:
             return
-        self._received += len(data)
-        super().data_received(data)
-        if self._messages:
-            self._watch_body()
-            if not self._in_exchange:
-                self._in_exchange = True
-                self._stop_timer()
-        elif not self._in_exchange:
-            self._head_has_begun()
-        elif self._received - self.request_bytes > HEAD_BYTES:
-            self._deaf = True
+        if not self._in_exchange:
+            self._feed(data)
+            self._hand_over()
+        elif self._arriving is self.request:
+            self._feed(data)
+            if self.passage:
+                self.passage.on_body()
+        else:
+            self._ahead += data
+            if len(self._ahead) > AHEAD_BYTES:
+                self.pause_reading()
 
     def eof_received(self) -> None:
         # A client that ends its side is gone (the transport closes itself now). With bytes still to write,
@@ -218,51 +200,97 @@ class ClientConnection(web.RequestHandler):
             self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._wake_ended()
-        super().connection_lost(exc)
+        self.transport = None
+        self._server.lost(self)
         self._stop_timer()
-
-    def force_close(self) -> None:
-        # A close waits for the client to take what is written: not for longer than the write deadline. Under
-        # TLS it also waits for the client's goodbye, which idle clients don't say.
-        transport = self.transport
-        super().force_close()
-        if transport and transport.get_write_buffer_size():
-            self._set_timer(self._server.write_timeout, transport.abort)
-        elif transport and transport.get_extra_info("sslcontext"):
-            self._set_timer(LINGER_SECONDS, transport.abort)
+        if passage := self.passage:
+            self.passage = None
+            passage.client_lost()
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        if self.flow:
-            self.flow.pause_writing()
+        self.writing_paused = True
+        if self.passage:
+            self.passage.pause_writing()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.flow:
-            self.flow.resume_writing()
+        self.writing_paused = False
+        if self.passage:
+            self.passage.resume_writing()
 
     # The handler's side
 
     @property
     def draining(self) -> bool:
         """Whether this connection ends with its present exchange."""
-        return self._server.draining or self._deaf
-
-    def close_if_idle(self) -> None:
-        # aiohttp's own close() would also drop the rest of a request body that is being uploaded.
-        if not self._in_exchange:
-            self.force_close()
+        return self._server.draining
 
     @property
     def from_trusted_proxy(self) -> bool:
         """Whether the peer's address is one of the configured trusted proxies."""
-        if self._trusted is None:
-            peer = self.peername
+        if self._trusted is None and self.transport:
+            peer = self.transport.get_extra_info("peername")
             self._trusted = isinstance(peer, tuple) and any(
-                peer[0].partition("%")[0] in network for network in self._server.trusted_proxies
+                peer[0].partition("%")[0] in network for network in self._server.limits.trusted_proxies
             )
-        return self._trusted
+        return bool(self._trusted)
+
+    @property
+    def body_is_broken(self) -> bool:
+        """Whether what follows of the present request's body is none."""
+        return self._broken is not None and not self.request.body_whole
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer; to a client that has left, nothing."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
+    def pause_reading(self) -> None:
+        """Take no more of the body for now."""
+        if self.transport and self.transport.is_reading():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take more of the body."""
+        if self.transport and not self.transport.is_reading() and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def finish(self, *, keep: bool) -> None:
+        """The present request is answered, its last byte written. `keep`: another one may follow."""
+        self.passage = None
+        if self.transport is None:
+            return
+        if not keep or self._server.draining:
+            self._start_ending()
+            return
+        self._in_exchange = False
+        self._idle = True
+        self._hand_over()
+
+    def close(self) -> None:
+        """End it: not for longer than the write deadline does it wait for the client to take what is written.
+
+        Under TLS it also waits for the client's goodbye, which idle clients don't say.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        self._discarding = True
+        transport.close()
+        if transport.get_write_buffer_size():
+            self._set_timer(self._server.limits.write_seconds, transport.abort)
+        elif transport.get_extra_info("sslcontext"):
+            self._set_timer(LINGER_SECONDS, transport.abort)
+
+    def abort(self) -> None:
+        """End it at once."""
+        if self.transport:
+            self.transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Close it where it waits for a request."""
+        if not self._in_exchange:
+            self.close()
 
     def peer_is_gone(self) -> bool:
         """Whether the client has closed its side, seen even while reading is paused.
@@ -288,61 +316,140 @@ class ClientConnection(web.RequestHandler):
         fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel)
         return transport.get_write_buffer_size() + in_kernel[0]
 
-    def exchange_over(self) -> None:
-        """The connection waits for its next head, unless that has come already."""
-        self._received = max(0, self._received - self.request_bytes)
-        self.request_bytes = sys.maxsize
-        self._in_exchange = bool(self._messages)
-        if self._received and not self._in_exchange:
-            self._head_has_begun()
+    # httptools' side
 
-    async def end_gently(self) -> None:
-        """End the connection after what is written: FIN, then discard for at most `LINGER_SECONDS`."""
-        self._start_ending()
-        if self._ended:
-            await self._ended
+    def on_message_begin(self) -> None:
+        self._begun = True
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> Answer:
-        """The contract's answer to what the HTTP parser refused; called by aiohttp."""
-        if status >= 500:
-            # Our handler answers its own faults: this one is aiohttp's. Its text may quote the client.
-            _log.error("fault in the HTTP server: %s", type(exc).__name__)
-            refusal = INTERNAL
-        elif isinstance(exc, LineTooLong):
-            refusal = HTTP_LINE_TOO_LONG if exc.args[1] == HEAD_BYTES else HTTP_HEADER_TOO_LONG
-        elif message == "Too many headers received":
-            refusal = HTTP_HEADER_TOO_LONG
-        else:
-            refusal = HTTP_MALFORMED
-        self._write_refusal(refusal)
-        return Answer(self, keep=False)
+    def on_url(self, part: bytes) -> None:
+        self._target += part
 
-    def _watch_body(self) -> None:
-        """Tell the reader of a body that its framing is broken: aiohttp puts the error behind the request."""
-        message, body = self._messages[-1]
-        if isinstance(message, RawRequestMessage):
-            self._last_body = body
-        elif self._last_body and not self._last_body.is_eof():
-            self._last_body.set_exception(web.RequestPayloadError())
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._arriving:  # otherwise it is a trailer, which is nobody's
+            self._headers.append((name, value))
 
-    def _head_has_begun(self) -> None:
-        if self._received > HEAD_BYTES:
-            self._refuse(HTTP_HEADER_TOO_LONG)
-        elif self._timer is None:
-            self._await_head()
+    def on_headers_complete(self) -> None:
+        parser, headers = self._parser, self._headers
+        self._headers = []
+        if self._offered_upgrade:
+            self._arriving, self._offered_upgrade = self._offered_upgrade, None
+            return
+        self._arriving = request = HttpRequest(
+            parser.get_method(),
+            self._target,
+            parser.get_http_version(),
+            headers,
+            keep_alive=parser.should_keep_alive(),
+        )
+        if self._head_most > HEAD_BYTES or len(headers) > MAX_HEADERS:
+            request.fault = self._too_long(request)
+        self._target = b""
+        self._quiet_bytes = 0
+        self._waiting.append(request)
 
-    def _await_head(self) -> None:
-        self._set_timer(self._server.head_seconds, self.force_close)
+    def on_body(self, data: bytes) -> None:
+        assert self._arriving
+        self._quiet_bytes = 0
+        self._arriving.add_body(data)
+
+    def on_message_complete(self) -> None:
+        assert self._arriving
+        self._arriving.body_whole = True
+        self._arriving = None
+        self._begun = False
+        self._head_fed = 0
+
+    def _too_long(self, request: HttpRequest) -> Refusal | None:
+        """Which limit the head is over; what of the read was body is not counted."""
+        line, head = head_bytes(request.method.encode("ascii"), self._target, request.headers)
+        if line > HEAD_BYTES:
+            return HTTP_LINE_TOO_LONG
+        return HTTP_HEADER_TOO_LONG if head > HEAD_BYTES or len(request.headers) > MAX_HEADERS else None
+
+    # From bytes to requests, one after another
+
+    def _feed(self, data: bytes) -> None:
+        self._head_fed += len(data)
+        self._head_most = self._head_fed
+        self._quiet_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade()
+            self._feed(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._broken = self._broken or HTTP_MALFORMED
+            return
+        if self._arriving:
+            self._head_fed = 0
+            if self._quiet_bytes > HEAD_BYTES:
+                self._broken = HTTP_MALFORMED
+        elif not self._head_fed and self._begun:  # behind another request, in one read with it
+            self._head_fed = head_bytes(b"", self._target, self._headers)[1]
+        elif self._head_fed > HEAD_BYTES:
+            line, _ = head_bytes(b"", self._target, ())
+            self._broken = HTTP_LINE_TOO_LONG if line > HEAD_BYTES else HTTP_HEADER_TOO_LONG
+
+    def _ignore_upgrade(self) -> None:
+        """Go on with the body of a request that offers an upgrade: httptools takes it for something else."""
+        self._offered_upgrade = request = self._waiting[-1]
+        request.body_whole = False
+        framing = (b"content-length", b"transfer-encoding")
+        lines = [name + b": " + value for name, value in request.headers if name.lower() in framing]
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *lines, b"", b""]))
+        self._target = b""
+
+    def _hand_over(self) -> None:
+        """Have the requests that are here handled, one after another."""
+        if self._handing_over:
+            return
+        self._handing_over = True
+        while self.transport and not self._in_exchange and not self._discarding:
+            if self._waiting:
+                self.request = self._waiting.popleft()
+                self._in_exchange = True
+                self._due = math.inf
+                self._server.handle(self)
+            elif self._broken:
+                self._refuse(self._broken)
+            elif self._ahead:
+                data, self._ahead = self._ahead, b""
+                self._feed(data)
+                self.resume_reading()
+            else:
+                self._wait_for_head()
+                break
+        self._handing_over = False
+
+    # Time
+
+    def _wait_for_head(self) -> None:
+        if not self._head_fed:
+            self._await_head(self._server.limits.idle_seconds)
+        elif self._idle:
+            self._idle = False
+            self._await_head(self._server.limits.head_seconds)
+
+    def _await_head(self, seconds: float) -> None:
+        """End the connection unless a head is whole by then."""
+        self._due = due = self._server.loop.time() + seconds
+        if self._timer is None or self._timer_at > due:
+            self._set_timer(seconds, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._timer = None
+        left = self._due - self._server.loop.time()
+        if left <= 0:
+            self.close()
+        elif left != math.inf:  # another request has come meanwhile: the timer is not moved for each
+            self._set_timer(left, self._head_is_late)
 
     def _set_timer(self, seconds: float, end: Callable[[], None]) -> None:
         self._stop_timer()
-        self._timer = self._loop.call_later(seconds, end)
+        self._timer_at = self._server.loop.time() + seconds
+        self._timer = self._server.loop.call_later(seconds, end)
 
     def _stop_timer(self) -> None:
         if self._timer:
@@ -352,24 +459,19 @@ class ClientConnection(web.RequestHandler):
     # Ending
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer where no handler runs, and end."""
-        self._write_refusal(refusal)
+        """Answer where no request can be handled, and end."""
+        exchange = Exchange()
+        self.write(refusal_bytes(exchange, GatewayError(refusal), keep=False, with_body=True))
+        self._server.on_malformed(exchange)
         self._start_ending()
 
-    def _write_refusal(self, refusal: Refusal) -> None:
-        if self.transport is None:
-            return
-        exchange = Exchange()
-        self.transport.write(refusal_bytes(exchange, GatewayError(refusal), keep=False, with_body=True))
-        self._server.on_malformed(exchange)
-
     def _start_ending(self) -> None:
+        """End the connection after what is written: FIN, then discard for at most `LINGER_SECONDS`."""
         transport = self.transport
         if transport is None or self._discarding:
             return
         self._discarding = True
-        self._ended = self._loop.create_future()
-        self._set_timer(LINGER_SECONDS, self._end_now)
+        self._set_timer(LINGER_SECONDS, self.close)
         if not transport.can_write_eof():  # TLS: close_notify is the only half-close there is
             transport.close()
             return
@@ -378,23 +480,4 @@ class ClientConnection(web.RequestHandler):
         except OSError:  # reset by the client, which nothing told while reading was paused
             transport.abort()
             return
-        self._reading_paused = False
-        self._resume_transport_reading()
-
-    def _end_now(self) -> None:
-        self.force_close()
-        self._wake_ended()
-
-    def _wake_ended(self) -> None:
-        if self._ended and not self._ended.done():
-            self._ended.set_result(None)
-
-
-def may_keep(request: web.BaseRequest) -> bool:
-    """Whether another request may follow this one on its connection, by what the client sent.
-
-    Not where aiohttp's parser loses track: it takes what follows an `Upgrade` for another protocol, though
-    nothing is upgraded here, and the last trailer of a chunked body for a header of the next request.
-    """
-    sent = request.headers
-    return bool(request.keep_alive) and "Upgrade" not in sent and "Transfer-Encoding" not in sent
+        self.resume_reading()

@@ -1,23 +1,26 @@
-"""When a request has waited too long, and for whom. Pure: whoever holds a request asks from time to time."""
+"""How long a request may wait, and for whom. On the hot path these are sums of clock readings: no timer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from time import monotonic
+from dataclasses import dataclass, field
+from enum import IntEnum
 
 BODY_PIECE_SECONDS = 30.0
 
 
-class Waiting(Enum):
+class Waiting(IntEnum):
     """For whom a request waits."""
 
-    CLIENT_BODY = "for the next piece of the request body"
-    UPSTREAM_UPLOAD = "for the upstream to take more of the request body"
-    FIRST_BYTE = "for the upstream's first byte"
-    NEXT_CHUNK = "for the upstream's next chunk"
-    CLIENT_READS = "for the client to read"
-    TOTAL = "for the end of the request"
+    CLIENT_BODY = 0
+    """For the next piece of the request body."""
+    UPSTREAM_UPLOAD = 1
+    """For the upstream to take more of the request body."""
+    FIRST_BYTE = 2
+    """For the upstream's first byte, its connection included."""
+    NEXT_CHUNK = 3
+    CLIENT_READS = 4
+    TOTAL = 5
+    """For the end of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,47 +33,9 @@ class Timeouts:
     total: float
     body_piece: float = BODY_PIECE_SECONDS
     """How long a client may take between two pieces of its request body."""
+    limits: tuple[float, ...] = field(init=False)
+    """How long a request may wait, by `Waiting`."""
 
-    def limit(self, waiting: Waiting) -> float:
-        """How long a request may wait so."""
-        match waiting:
-            case Waiting.CLIENT_BODY:
-                return self.body_piece
-            case Waiting.FIRST_BYTE:
-                return self.first_byte
-            case Waiting.CLIENT_READS:
-                return self.write
-            case Waiting.UPSTREAM_UPLOAD | Waiting.NEXT_CHUNK:
-                return self.idle
-            case Waiting.TOTAL:
-                return self.total
-
-
-class Deadlines:
-    """One request's: what it waits for, and since when.
-
-    On the hot path these are clock readings and nothing else: no timer is set for a request.
-    """
-
-    __slots__ = ("_since", "_timeouts", "_total_at", "_waiting")
-
-    def __init__(self, timeouts: Timeouts) -> None:
-        self._timeouts = timeouts
-        self._since = monotonic()
-        self._total_at = self._since + timeouts.total
-        self._waiting = Waiting.FIRST_BYTE
-
-    def wait_for(self, waiting: Waiting) -> None:
-        """From now on the request waits so."""
-        self._waiting = waiting
-        self._since = monotonic()
-
-    def progress(self) -> None:
-        """What it waits for has come in part: the present wait begins again."""
-        self._since = monotonic()
-
-    def expired(self, now: float) -> Waiting | None:
-        """The wait that has taken too long by then (`time.monotonic()`), if one has."""
-        if now >= self._total_at:
-            return Waiting.TOTAL
-        return self._waiting if now >= self._since + self._timeouts.limit(self._waiting) else None
+    def __post_init__(self) -> None:
+        waits = (self.body_piece, self.idle, self.first_byte, self.idle, self.write, self.total)
+        object.__setattr__(self, "limits", waits)

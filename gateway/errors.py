@@ -93,3 +93,8 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """The store gave no answer just now: locked, damaged, gone, or more look-ups wait than may."""
+
+
+def without_values(error: BaseException) -> Exception:
+    """A fault's type and traceback, for the log, without its text, which may quote the client."""
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
-
-from multidict import MultiMapping
 
 from gateway import tokens
 from gateway.errors import (
@@ -78,24 +76,33 @@ class Identity:
         self._wall = wall
         self._cache: LookupCache[bytes, _Known] = LookupCache(clock=clock)
 
-    async def authenticate(self, headers: MultiMapping[str], raw_query: str) -> Principal:
-        """The one who sent these headers and this query (still encoded). Waits only where the cache is cold.
+    def remembered(self, fields: Mapping[bytes, bytes], raw_query: str) -> Principal | None:
+        """The one who sent these header fields and this query; None if the store must be asked.
+
+        See `tokens.present` for both. Raises GatewayError: CREDENTIAL_INVALID or CREDENTIAL_SCOPE.
+        """
+        token = tokens.present(fields, raw_query)
+        if token is None:
+            raise GatewayError(CREDENTIAL_INVALID)
+        answer = self._cache.fresh(tokens.hash_token(token))
+        return None if answer is None else self._judge(answer.value)
+
+    async def authenticate(self, fields: Mapping[bytes, bytes], raw_query: str) -> Principal:
+        """The same, asking the store where it must be asked.
 
         Raises GatewayError: CREDENTIAL_INVALID, CREDENTIAL_SCOPE or AUTHORIZATION_UNAVAILABLE.
         """
-        token = tokens.present(headers, raw_query)
+        token = tokens.present(fields, raw_query)
         if token is None:
             raise GatewayError(CREDENTIAL_INVALID)
         digest = tokens.hash_token(token)
-        answer = self._cache.fresh(digest)
-        if answer is not None:
-            known = answer.value
-        else:
-            fetch = partial(self._look_up, tokens.token_id(token), digest)
-            try:
-                known = await self._cache.get(digest, fetch)
-            except StoreUnavailable:
-                raise GatewayError(AUTHORIZATION_UNAVAILABLE) from None
+        try:
+            known = await self._cache.get(digest, partial(self._look_up, tokens.token_id(token), digest))
+        except StoreUnavailable:
+            raise GatewayError(AUTHORIZATION_UNAVAILABLE) from None
+        return self._judge(known)
+
+    def _judge(self, known: _Known | None) -> Principal:
         if known is None or (known.expires is not None and known.expires <= self._wall()):
             raise GatewayError(CREDENTIAL_INVALID)
         if not known.in_scope:

@@ -6,12 +6,10 @@ import asyncio
 from collections.abc import Container
 from time import monotonic
 
-from aiohttp import web
-
-from gateway.client_connection import Answer
+from gateway.client_connection import ClientConnection
 from gateway.errors import CREDENTIAL_INVALID, DRAINING
 from gateway.exchange import Exchange
-from gateway.transfer import Rules, Transfer
+from gateway.transfer import Owner, Rules, Transfer
 from gateway.upstreams import Target
 
 LOOK_SECONDS = 0.25
@@ -27,17 +25,19 @@ class Relay:
         self.live: set[Transfer] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, request: web.BaseRequest, exchange: Exchange, target: Target) -> Answer:
-        """Relay one request. Raises GatewayError as long as the client has not been sent a byte."""
-        transfer = Transfer(self.rules, request, exchange, target)
-        self.live.add(transfer)
+    def start(self, client: ClientConnection, exchange: Exchange, target: Target, owner: Owner) -> None:
+        """Begin to relay the client's request; the owner is told how it ended.
+
+        Raises GatewayError where it can't begin; then the owner is told nothing.
+        """
+        transfer = Transfer(self, owner, client, exchange, target)
+        try:
+            transfer.start()
+        except Exception:
+            transfer.let_go()
+            raise
         if self._timer is None:
             self._look_later()
-        try:
-            return await transfer.run()
-        finally:
-            transfer.close()
-            self.live.discard(transfer)
 
     def _look_later(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)

@@ -17,7 +17,8 @@ from datetime import date
 
 from gateway.admin import create_admin_app, serve_admin
 from gateway.branches import Branches
-from gateway.client_connection import LINGER_SECONDS, ClientServer
+from gateway.client_connection import LINGER_SECONDS, Limits
+from gateway.client_server import ClientServer
 from gateway.config import Config
 from gateway.config import Upstream as UpstreamSettings
 from gateway.deadlines import Timeouts
@@ -70,7 +71,7 @@ class Gateway:
     @property
     def open_connections(self) -> int:
         """Of clients."""
-        return self._clients.open
+        return len(self._clients.connections)
 
     async def build(self) -> None:
         """Open the store and start upstreams. Raises StoreError or ConfigurationError; then call `close`."""
@@ -112,12 +113,14 @@ class Gateway:
         )
         self._clients = ClientServer(
             self._proxy.handle,
-            max_connections=self._max_connections,
-            write_timeout=config.timeouts.write,
-            trusted_proxies=config.server.trusted_proxies,
+            limits=Limits(
+                max_connections=self._max_connections,
+                write_seconds=config.timeouts.write,
+                trusted_proxies=tuple(config.server.trusted_proxies),
+            ),
             on_malformed=self._record_malformed,
         )
-        self._stack.push_async_callback(self._clients.shutdown, LINGER_SECONDS)
+        self._stack.callback(self._clients.abort)
 
     async def listen(self, sockets: Iterable[socket.socket]) -> None:
         """Take sockets to accept from, which are closed with the gateway; nothing is accepted yet."""

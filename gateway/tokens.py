@@ -12,17 +12,15 @@ import binascii
 import hashlib
 import re
 import secrets
+from collections.abc import Mapping
 from urllib.parse import unquote
 
-from multidict import MultiMapping
-
 _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-_TOKEN = r"nt_live_[a-z0-9]{16}_[0-9a-f]{64}"  # noqa: S105 - the form of a token, not one
+_TOKEN = rb"nt_live_[a-z0-9]{16}_[0-9a-f]{64}"
 _TOKEN_LENGTH = 8 + 16 + 1 + 64
 _token = re.compile(_TOKEN)
-# The scheme ignores case in ASCII alone: in Unicode a long s would pass for the s of Basic.
-_bearer = re.compile(rf"(?ai:bearer) +({_TOKEN})[ \t]*")
-_basic = re.compile(r"(?ai:basic) +([A-Za-z0-9+/]+={0,2})[ \t]*")
+_bearer = re.compile(rb"(?i:bearer) +(" + _TOKEN + rb")[ \t]*")
+_basic = re.compile(rb"(?i:basic) +([A-Za-z0-9+/]+={0,2})[ \t]*")
 # Anchored on `&`, with one put in front of the query: a literal first character is what makes `re` fast.
 _key_parameter = re.compile(r"&(?:k|%6[Bb])(?:e|%65)(?:y|%79)(?:=([^&]*))?(?=&|\Z)")
 
@@ -43,37 +41,38 @@ def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode("ascii")).digest()
 
 
-def present(headers: MultiMapping[str], raw_query: str) -> str | None:
+def present(fields: Mapping[bytes, bytes], raw_query: str) -> str | None:
     """The well-formed token that a request carries, or None: there is none, or it is not usable.
 
-    `raw_query` is the request target's query as it came, still encoded. The first carrier that is present
-    decides, even when what it holds is malformed or it was sent twice: `Authorization` (Bearer, or Basic
-    with the token as password), then `x-goog-api-key`, then `key=` in the query. Source: the contract.
+    `fields` are the request's headers by lower-case name, those sent twice combined into one list;
+    `raw_query` is its target's query as it came, still encoded. The first carrier that is present decides,
+    even when what it holds is malformed or it was sent twice: `Authorization` (Bearer, or Basic with the
+    token as password), then `x-goog-api-key`, then `key=` in the query. Source: the contract.
     """
-    values = headers.getall("Authorization", None)
-    if values is not None:
-        return _authorization(values[0]) if len(values) == 1 else None
-    values = headers.getall("x-goog-api-key", None)
-    if values is not None:
-        return _well_formed(values[0].strip(" \t")) if len(values) == 1 else None
+    value = fields.get(b"authorization")
+    if value is not None:
+        match = _bearer.fullmatch(value)
+        return match[1].decode("ascii") if match else _from_basic(value)
+    value = fields.get(b"x-goog-api-key")
+    if value is not None:
+        return _well_formed(value.strip(b" \t"))
     keys = _key_parameter.findall("&" + raw_query)
     if len(keys) != 1 or len(keys[0]) > 3 * _TOKEN_LENGTH:
         return None
-    return _well_formed(unquote(keys[0]))
+    return _well_formed(unquote(keys[0]).encode("utf-8", "replace"))
 
 
-def _well_formed(text: str) -> str | None:
-    return text if _token.fullmatch(text) else None
+def _well_formed(text: bytes) -> str | None:
+    return text.decode("ascii") if _token.fullmatch(text) else None
 
 
-def _authorization(value: str) -> str | None:
-    if match := _bearer.fullmatch(value):
-        return match[1]
+def _from_basic(value: bytes) -> str | None:
     match = _basic.fullmatch(value)
     if match is None:
         return None
     try:
-        pair = base64.b64decode(match[1], validate=True).decode("ascii")
-    except (binascii.Error, UnicodeDecodeError):
+        pair = base64.b64decode(match[1], validate=True)
+    except binascii.Error:
         return None
-    return _well_formed(pair.partition(":")[2])  # a user name holds no colon (RFC 7617)
+    # A user name holds no colon (RFC 7617).
+    return _well_formed(pair.partition(b":")[2]) if pair.isascii() else None

@@ -1,8 +1,10 @@
 """One request's passage: up to its upstream and the response down to the client, byte for byte.
 
-Response bytes go from the upstream's `data_received` straight to the client's transport; the request's task
-sleeps meanwhile. A client that falls behind pauses its upstream and nothing else; a client that leaves aborts
-it. What a stream looks like at its end is decided here: a broken one never ends cleanly, and never by reset.
+No task waits for it: the request is sent from within the client's `data_received`, and response bytes go from
+the upstream's `data_received` straight to the client's transport; only a new connection is opened in a task.
+An upstream that falls behind pauses its client, and a client that does, its upstream; a client
+that leaves aborts it. What a stream looks like at its end is decided here: a broken one never
+ends cleanly, and never by reset.
 """
 
 from __future__ import annotations
@@ -10,25 +12,40 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
-
-from aiohttp import web
+from typing import Protocol
 
 from gateway import headers
-from gateway.client_connection import Answer, ClientConnection
-from gateway.deadlines import Deadlines, Timeouts, Waiting
+from gateway.client_connection import ClientConnection
+from gateway.deadlines import Timeouts, Waiting
 from gateway.downstream import Downstream
-from gateway.errors import UPSTREAM_FAILED, UPSTREAM_TIMEOUT, GatewayError, Refusal
+from gateway.errors import (
+    BODY_TOO_LARGE,
+    HTTP_MALFORMED,
+    INTERNAL,
+    UPSTREAM_FAILED,
+    UPSTREAM_TIMEOUT,
+    GatewayError,
+    Refusal,
+    without_values,
+)
 from gateway.exchange import Ending, Exchange
 from gateway.metering import UsageReader
-from gateway.upload import Upload, UploadError
+from gateway.upload import KEPT_BYTES, Upload, framed
 from gateway.upstreams import Target, refusals
-from gateway.upstreams.connection import Failure, ResponseHead, UpstreamConnection
+from gateway.upstreams.connection import Failure, UpstreamConnection
+from gateway.upstreams.response_head import ResponseHead
 
 STALE_SECONDS = 1.0
 """A reused connection that closes this soon without a response byte had been closed before it was used."""
 
 _log = logging.getLogger(__name__)
+_MUCH_BYTES = 64 * 1024
+"""Unwritten bytes beyond which a client may turn out to be behind: the transports' own high-water mark."""
+# Globals, for an enumeration's member is found a good deal later.
+_COMPLETE = Ending.COMPLETE
+_FIRST_BYTE, _NEXT_CHUNK, _CLIENT_READS = Waiting.FIRST_BYTE, Waiting.NEXT_CHUNK, Waiting.CLIENT_READS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,298 +58,390 @@ class Rules:
     """Lower-case names of request headers that go upstream beyond the usual ones."""
 
 
-class Transfer:
-    """One request's passage: receiver of an upstream connection, and flow of a client connection."""
+class Relaying(Protocol):
+    """What all transfers share."""
 
-    def __init__(self, rules: Rules, request: web.BaseRequest, exchange: Exchange, target: Target) -> None:
-        assert isinstance(request.protocol, ClientConnection)
-        self._loop = asyncio.get_running_loop()
-        self._client = request.protocol
-        self._request = request
+    rules: Rules
+    live: set[Transfer]
+    """Those under way."""
+
+
+class Owner(Protocol):
+    """Who had a transfer made: told once, at its end."""
+
+    def refused(self, client: ClientConnection, exchange: Exchange, error: GatewayError) -> None:
+        """It came to nothing, and the client has not been sent a byte."""
+
+    def answered(self, client: ClientConnection, exchange: Exchange, *, keep: bool) -> None:
+        """All that the client is to be sent is written. `keep`: another request may follow."""
+
+    def left(self, client: ClientConnection, exchange: Exchange) -> None:
+        """The client is gone."""
+
+
+class Transfer:
+    """One request's passage: receiver of an upstream connection, and passage of a client connection."""
+
+    # What is not set yet stands in the class: every request has one of these, and few set everything.
+    _connection: UpstreamConnection | None = None
+    _downstream: Downstream | None = None
+    _reader: UsageReader | None = None
+    _upload: Upload | None = None
+    _task: asyncio.Task[None] | None = None
+    """Opens a connection."""
+    _body: bytes | None = b""
+    """All of the body as it was sent; None when it is not here, or no longer kept."""
+    _request_whole = False
+    _whole = False
+    _failure: Refusal | None = None
+    _cut: Ending | None = None
+    """Why the client's connection was cut from here."""
+    _over = False
+    _gathered_head: ResponseHead | None = None
+    _gathered = b""
+    _unread = 0
+    """Bytes that a client which is behind had yet to take when last looked at."""
+    _asked_at = 0.0
+    _waiting = Waiting.FIRST_BYTE
+
+    def __init__(
+        self, relay: Relaying, owner: Owner, client: ClientConnection, exchange: Exchange, target: Target
+    ) -> None:
+        self._relay = relay
+        self._rules = rules = relay.rules
+        self._owner = owner
+        self._client = client
         self._exchange = exchange
         self._target = target
-        self._rules = rules
-        self._upload = Upload(request, rules.max_body_bytes)
-        self._downstream = Downstream(request, self._client, exchange)
-        self._deadlines = Deadlines(rules.timeouts)
-        self._connection: UpstreamConnection | None = None
-        self._asked_at = 0.0
-        self._woken: asyncio.Future[None] = self._loop.create_future()
-        """Wakes the request's task: the response is whole, has failed, or has to be asked for again."""
-        self._upload_room: asyncio.Event | None = None
-        """Set when the upstream takes request bytes again; made when it first does not."""
-        self._stale = False
-        self._failure: Refusal | None = None
-        self._whole = False
-        self._cut: Ending | None = None
-        """Why the client's connection was cut from here."""
-        self._reader: UsageReader | None = None
-        self._gathered_head: ResponseHead | None = None
-        self._gathered: list[bytes] = []
-        self._unread = 0
-        """Bytes that a client which is behind had yet to take when last looked at."""
+        began = exchange.began
+        self._total_due = began + rules.timeouts.total
+        self._due = began + rules.timeouts.first_byte
+        """When what is waited for is too late (`time.monotonic()`)."""
 
     @property
     def credential_id(self) -> str:
         """Who asked."""
         return self._exchange.principal.credential_id if self._exchange.principal else ""
 
-    # The life of one request
+    # The request
 
-    async def run(self) -> Answer:
-        self._client.flow = self
-        pump: asyncio.Task[None] | None = None
-        try:
-            first = self._upload.at_hand()
-            self._exchange.request_bytes = self._upload.received
-            if not self._upload.whole:
-                self._send_continue()
-            await self._ask(first)
-            if not self._upload.whole:
-                pump = self._loop.create_task(self._pump())
-            await self._woken
-            if self._stale:
-                self._woken = self._loop.create_future()
-                await self._ask(None)
-                await self._woken
-            return await self._answer()
-        except UploadError as error:
-            self._exchange.request_bytes = self._upload.received
-            raise GatewayError(error.refusal) from None
-        except asyncio.CancelledError:
-            self._exchange.ending = self._cut or Ending.CLIENT_ABORTED
-            raise
-        finally:
-            if pump:
-                pump.cancel()
+    def start(self) -> None:
+        """Send the request, or begin to. Raises GatewayError where its body can't be taken."""
+        client, request, limit = self._client, self._client.request, self._rules.max_body_bytes
+        body = request.take_body()
+        if client.body_is_broken:
+            raise GatewayError(HTTP_MALFORMED)
+        self._exchange.request_bytes = len(body)
+        if len(body) > limit:
+            raise GatewayError(BODY_TOO_LARGE)
+        if request.body_whole:
+            self._body = framed(body, last=True) if request.chunked else body
+            self._request_whole = True
+        else:
+            self._upload = Upload(chunked=request.chunked)
+            self._upload.add(body, last=False)
+            if request.fields.get(b"expect", b"").lower() == b"100-continue" and request.http_1_1:
+                client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        client.passage = self
+        self._relay.live.add(self)
+        connection = self._target.upstream.connector.take()
+        if connection is None:
+            self._begin_connect()
+        else:
+            self._ask(connection)
 
-    def close(self) -> None:
-        """Let go of everything, on whatever way out; an unfinished upstream request is aborted."""
-        self._client.flow = None
-        self._drop_connection()
-        self._read_usage()
+    def _begin_connect(self) -> None:
+        if self._upload:
+            self._client.pause_reading()
+        self._task = asyncio.get_running_loop().create_task(self._connect())
+        self._task.add_done_callback(self._connect_is_done)
 
-    async def _ask(self, first: bytes | None) -> None:
-        """Send the request with what of its body is at hand; with None once more, on a fresh connection."""
+    async def _connect(self) -> None:
         upstream = self._target.upstream
         try:
-            connection = await upstream.connector.acquire(fresh=first is None)
+            connection = await upstream.connector.connect()
         except OSError as error:
             _log.warning("upstream %s can't be reached: %s", upstream.name, type(error).__name__)
-            raise GatewayError(UPSTREAM_FAILED) from None
-        self._connection = connection
-        if self._failure:  # meanwhile it was cut: nothing needs to be asked any more
-            raise GatewayError(self._failure)
-        framed = self._upload.again() if first is None else first
-        if framed is None:  # meanwhile the body has grown beyond what is kept
-            raise GatewayError(UPSTREAM_FAILED)
-        self._exchange.upstream = upstream.name
-        self._asked_at = monotonic()
-        connection.start(self, self._request_head() + framed)
-        if self._upload.whole:
-            self._upload_done()
+            self.fail(UPSTREAM_FAILED)
         else:
-            self._deadlines.wait_for(Waiting.CLIENT_BODY)
+            self._ask(connection)
+
+    def _ask(self, connection: UpstreamConnection) -> None:
+        """Send the request, with what of its body is here; the second time on a fresh connection."""
+        self._connection = connection
+        self._exchange.upstream = self._target.upstream.name
+        upload = self._upload
+        body = self._body if upload is None else upload.so_far()
+        if body is None:  # meanwhile the body has grown beyond what is kept
+            self.fail(UPSTREAM_FAILED)
+            return
+        connection.start(self, self._request_head() + body, whole=self._request_whole)
+        self._asked_at = monotonic()
+        if len(body) > KEPT_BYTES:
+            self._body = None
+        if self._request_whole:
+            self._wait_for(_FIRST_BYTE)
+        else:
+            self._wait_for_body(connection)
 
     def _request_head(self) -> bytes:
+        request, target = self._client.request, self._target
         lines = headers.request_lines(
-            self._request.raw_headers,
+            request.headers,
             self._rules.forward_request_headers,
-            renamed=self._target.model != self._exchange.route.model,
+            renamed=target.model != self._exchange.route.model,
             longest_timeout=self._rules.timeouts.total,
         )
-        head = self._target.request_head(self._exchange.route)
-        return b"\r\n".join((head, *lines)) + self._upload.head_lines()
+        if request.chunked:
+            lines.append(b"Transfer-Encoding: chunked\r\n\r\n")
+        else:
+            lines.append(b"Content-Length: %d\r\n\r\n" % (request.content_length or 0))
+        return target.request_head(self._exchange.route) + b"\r\n".join(lines)
 
-    async def _answer(self) -> Answer:
-        if self._failure:
-            if not self._downstream.head_sent:
-                raise GatewayError(self._failure)
-            self._downstream.tell_broken(self._failure)
-        if self._client.writing_paused:  # its deadline stands until it has caught up
-            self._woken = self._loop.create_future()
-            await self._woken
-        return Answer(self._client, keep=self._whole and self._downstream.keeps_connection)
+    # The body that is still on its way
 
-    # The request body
-
-    def _send_continue(self) -> None:
-        expected = self._request.headers.get("Expect", "").strip().lower()
-        if expected == "100-continue" and self._request.version >= (1, 1) and self._client.transport:
-            self._client.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    async def _pump(self) -> None:
-        """Send the rest of the body as it arrives, no faster than the upstream takes it."""
-        upload = self._upload
-        try:
-            while not upload.whole:
-                framed = await upload.read()
-                self._exchange.request_bytes = upload.received
-                self._deadlines.progress()
-                # While a stale connection is replaced nobody takes it: it is kept, and goes with the rest.
-                if connection := self._connection:
-                    connection.write(framed)
-                    await self._room(connection)
-            self._upload_done()
-        except UploadError as error:
-            self._exchange.request_bytes = upload.received
-            self.fail(error.refusal)
-        except OSError:
-            return  # the client is gone: the request's own task is being cancelled
-
-    async def _room(self, connection: UpstreamConnection) -> None:
-        """Wait until the upstream takes more of the request body."""
-        while connection.writing_paused and connection is self._connection:
-            self._upload_room = asyncio.Event()
-            self._deadlines.wait_for(Waiting.UPSTREAM_UPLOAD)
-            await self._upload_room.wait()
-            self._deadlines.wait_for(Waiting.CLIENT_BODY)
-
-    def _upload_done(self) -> None:
-        if self._connection:
-            self._connection.request_sent()
+    def on_body(self) -> None:
+        request, upload = self._client.request, self._upload
+        if upload is None or self._request_whole:
+            return
+        piece = upload.add(request.take_body(), last=request.body_whole)
+        self._exchange.request_bytes = upload.received
+        if upload.received > self._rules.max_body_bytes:
+            self.fail(BODY_TOO_LARGE)
+            return
+        if self._client.body_is_broken:
+            self.fail(HTTP_MALFORMED)
+            return
+        self._request_whole = request.body_whole
+        connection = self._connection
+        if connection is None:
+            return  # a stale one is being replaced: the piece is kept, and goes with the rest
+        connection.write(piece)
+        if not self._request_whole:
+            self._wait_for_body(connection)
+            return
+        connection.request_sent()
         if not self._client.writing_paused:
-            self._deadlines.wait_for(Waiting.NEXT_CHUNK if self._downstream.head_sent else Waiting.FIRST_BYTE)
+            self._wait_for(_NEXT_CHUNK if self._downstream else _FIRST_BYTE)
+
+    def _wait_for_body(self, connection: UpstreamConnection) -> None:
+        """For the next piece, or before it for the upstream to take the last one."""
+        if connection.writing_paused:
+            self._client.pause_reading()
+            self._wait_for(Waiting.UPSTREAM_UPLOAD)
+        else:
+            self._client.resume_reading()
+            self._wait_for(Waiting.CLIENT_BODY)
 
     def on_upload_resumed(self) -> None:
-        if self._upload_room:
-            self._upload_room.set()
+        if self._connection and not self._request_whole:
+            self._wait_for_body(self._connection)
 
     # The response
 
     def on_response(self, head: ResponseHead | None, body: bytes, whole: bool) -> None:
-        if whole and self._upload.whole:
+        if whole and self._request_whole:
             self._connection = None  # back in its pool, or closed: no longer ours to abort
-        if head:
-            self._exchange.first_byte = monotonic()
+        try:
+            if head is not None:
+                self._begin_response(head, body, whole)
+            elif self._gathered_head is not None:
+                self._gather(self._gathered_head, body, whole)
+            else:
+                self._pass_on(body, whole)
+        except Exception as error:
+            self._fault(error)
+
+    def _begin_response(self, head: ResponseHead, body: bytes, whole: bool) -> None:
+        self._exchange.first_byte = monotonic()
+        self._body = None
+        if self._upload:
             self._upload.forget()
-            if head.status in refusals.EXAMINED_STATUSES:
-                self._gathered_head = head
-        if self._gathered_head:
-            self._gather(self._gathered_head, body, whole)
+        if head.status in refusals.EXAMINED_STATUSES:
+            self._gathered_head = head
+            self._gather(head, body, whole)
         else:
-            self._pass_on(head, body, whole)
+            self._answer(head, body, whole)
 
     def _gather(self, head: ResponseHead, body: bytes, whole: bool) -> None:
         """Hold an error answer back until it is known whose error it is."""
-        self._gathered.append(body)
-        if not whole and sum(map(len, self._gathered)) <= refusals.EXAMINED_BYTES:
+        self._progress()
+        self._gathered = text = self._gathered + body
+        if not whole and len(text) <= refusals.EXAMINED_BYTES:
             return
         self._gathered_head = None
-        text = b"".join(self._gathered)
-        readable = refusals.decoded(text, head.first.get(b"content-encoding", b""))
+        readable = refusals.decoded(text, head.content_encoding)
         if refusals.refuses_the_key(head.status, readable):
             _log.error("upstream %s refuses the gateway's key (%d)", self._target.upstream.name, head.status)
             self.fail(UPSTREAM_FAILED)
             return
-        delay = refusals.retry_delay(readable) if head.status == 429 else None
-        if delay is not None and b"retry-after" not in head.first:
-            head.headers.append((b"Retry-After", b"%d" % delay))
-        self._pass_on(head, text, whole)
+        if head.status == 429 and not head.has_retry_after:
+            delay = refusals.retry_delay(readable)
+            if delay is not None:
+                head.lines.append(b"Retry-After: %d" % delay)
+        self._answer(head, text, whole)
 
-    def _pass_on(self, head: ResponseHead | None, body: bytes, whole: bool) -> None:
-        if head and self._upload.whole:
-            self._deadlines.wait_for(Waiting.NEXT_CHUNK)
-        else:
-            self._deadlines.progress()
-        downstream = self._downstream
-        downstream.send(head, body, whole=whole, upload_whole=self._upload.whole)
-        if head and head.status < 400:
+    def _answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
+        """Send the head and the beginning of the body."""
+        if self._request_whole:
+            self._wait_for(_NEXT_CHUNK)
+        keep = self._request_whole and self._client.request.may_keep
+        self._downstream = downstream = Downstream(self._client, self._exchange, head, keep=keep)
+        downstream.begin(head, body, whole=whole)
+        if head.status < 400:
             self._reader = UsageReader(downstream.framing, downstream.content_encoding.decode("latin-1"))
+            if body:
+                self._reader.feed(body)
+        if whole:
+            self._response_is_whole()
+
+    def _pass_on(self, body: bytes, whole: bool) -> None:
+        self._progress()
+        assert self._downstream
+        self._downstream.write(body, whole=whole)
         if body and self._reader:
             self._reader.feed(body)
         if whole:
-            self._whole = True
-            self._exchange.ending = self._ending()
-            self._wake()
+            self._response_is_whole()
+
+    def _response_is_whole(self) -> None:
+        self._whole = True
+        self._exchange.ending = self._ending()
+        self._settle()
 
     def _ending(self) -> Ending:
-        if self._exchange.status >= 400:
+        status = self._exchange.status
+        if status >= 400:
             return Ending.UPSTREAM_ERROR
         reader = self._reader
-        if not reader or self._exchange.status != 200:
-            return Ending.COMPLETE
+        if not reader or status != 200:
+            return _COMPLETE
         reader.end()
         if reader.error_seen:
             return Ending.UPSTREAM_ERROR_IN_STREAM
-        return Ending.COMPLETE if reader.finished else Ending.SUSPECT
-
-    def _read_usage(self) -> None:
-        if self._reader:
-            self._reader.end()
-            self._exchange.usage = self._reader.usage
-            self._exchange.model_version = self._reader.model_version
+        return _COMPLETE if reader.finished else Ending.SUSPECT
 
     def on_response_failed(self, failure: Failure) -> None:
         self._connection = None
-        self.on_upload_resumed()
         soon = monotonic() - self._asked_at < STALE_SECONDS
-        if failure is Failure.STALE and soon and self._upload.again() is not None:
-            self._stale = True
-            self._wake()
+        can_send_again = self._upload.can_send_again() if self._upload else self._body is not None
+        if failure is Failure.STALE and soon and can_send_again:
+            self._begin_connect()
             return
         _log.warning("upstream %s: %s", self._target.upstream.name, failure.value)
         self.fail(UPSTREAM_FAILED)
 
-    # The client falls behind, or too much time has passed
+    # The client falls behind or leaves, or too much time has passed
 
     def pause_writing(self) -> None:
         if self._connection:
             self._connection.pause_response()
         self._unread = self._client.bytes_unread()
-        self._deadlines.wait_for(Waiting.CLIENT_READS)
+        self._wait_for(_CLIENT_READS)
 
     def resume_writing(self) -> None:
         if self._whole or self._failure:
-            self._wake()
+            self._settle()
         elif self._connection:
             self._connection.resume_response()
-            self._deadlines.wait_for(Waiting.NEXT_CHUNK)
+            self._wait_for(_NEXT_CHUNK)
+
+    def client_lost(self) -> None:
+        self._exchange.ending = self._cut or Ending.CLIENT_ABORTED
+        self.let_go()
+        self._owner.left(self._client, self._exchange)
 
     def look(self, now: float) -> None:
         """Whether a deadline has passed by now (`time.monotonic()`), or a client not being read has left."""
-        waiting = self._deadlines.expired(now)
         transport = self._client.transport
-        if waiting:
-            self._expired(waiting)
+        if now >= self._due or now >= self._total_due:
+            self._expired(self._waiting if now < self._total_due else Waiting.TOTAL)
         elif transport and not transport.is_reading() and self._client.peer_is_gone():
             self._cut_client(Ending.CLIENT_ABORTED)
 
     def _expired(self, waiting: Waiting) -> None:
-        if waiting is Waiting.CLIENT_READS and (unread := self._client.bytes_unread()) < self._unread:
+        if waiting is _CLIENT_READS and (unread := self._client.bytes_unread()) < self._unread:
             self._unread = unread  # slow, but reading
-            self._deadlines.wait_for(waiting)
-        elif waiting in (Waiting.CLIENT_BODY, Waiting.CLIENT_READS) or self._whole or self._failure:
+            self._wait_for(waiting)
+        elif waiting in (Waiting.CLIENT_BODY, _CLIENT_READS) or self._whole or self._failure:
             self._cut_client(Ending.DEADLINE)
         else:
             self.fail(UPSTREAM_TIMEOUT)
 
     def _cut_client(self, ending: Ending) -> None:
-        """The client is gone, or gets no more: the end of its connection cancels the request's task."""
+        """The client is gone, or gets no more: the end of its connection is the end of this."""
         self._cut = ending
         self._drop_connection()
         if self._client.transport:
             self._client.transport.abort()
 
+    def _wait_for(self, waiting: Waiting) -> None:
+        self._waiting = waiting
+        self._due = monotonic() + self._rules.timeouts.limits[waiting]
+
+    def _progress(self) -> None:
+        """What is waited for has come in part: the wait begins again."""
+        waiting = self._waiting
+        if waiting is not _CLIENT_READS:
+            self._due = monotonic() + self._rules.timeouts.limits[waiting]
+
     # Ends
 
     def fail(self, refusal: Refusal) -> None:
         """The response will not become whole: the client is told as far as it still can be."""
-        if self._failure or self._whole:
+        if self._failure or self._whole or self._over:
             return
         self._failure = refusal
+        self._drop_connection()
         if refusal is UPSTREAM_TIMEOUT:
             self._exchange.ending = Ending.DEADLINE
-        elif self._downstream.head_sent:
-            self._exchange.ending = Ending.TRUNCATED
+        if self._downstream:
+            if refusal is not UPSTREAM_TIMEOUT:
+                self._exchange.ending = Ending.TRUNCATED
+            self._downstream.tell_broken(refusal)
+            self._settle()
+        else:
+            self.let_go()
+            self._owner.refused(self._client, self._exchange, GatewayError(refusal))
+
+    def _fault(self, error: BaseException) -> None:
+        _log.error("internal error", exc_info=without_values(error))
+        self.fail(INTERNAL)
+
+    def _settle(self, *, flushed: bool = False) -> None:
+        """End, as soon as the client has taken what is written but for a little."""
+        client = self._client
+        transport = client.transport
+        if self._over or client.writing_paused:  # the deadline stands until it has caught up
+            return
+        if not flushed and transport and transport.get_write_buffer_size() > _MUCH_BYTES:
+            # uvloop tries to write at the end of the loop's turn, and says then whether the client is behind.
+            asyncio.get_running_loop().call_soon(partial(self._settle, flushed=True))
+            return
+        self.let_go()
+        keep = self._whole and self._downstream is not None and self._downstream.keeps_connection
+        self._owner.answered(client, self._exchange, keep=keep)
+
+    def let_go(self) -> None:
+        """Keep nothing of what was used, on whatever way out; an unfinished upstream request is aborted."""
+        self._over = True
+        self._relay.live.discard(self)
+        self._client.passage = None
         self._drop_connection()
-        self._wake()
+        if self._task:
+            self._task.cancel()
+        if self._upload:
+            self._client.resume_reading()
+        if reader := self._reader:
+            reader.end()
+            self._exchange.usage = reader.usage
+            self._exchange.model_version = reader.model_version
 
     def _drop_connection(self) -> None:
         if self._connection:
             self._connection.abort()
             self._connection = None
 
-    def _wake(self) -> None:
-        if not self._woken.done():
-            self._woken.set_result(None)
+    def _connect_is_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self._fault(error)

@@ -1,88 +1,59 @@
-"""The request body on its way up: as it arrives, framed as it was announced, counted, held to a limit.
+"""A request body on its way up that was not whole with its head: framed as it was announced, and counted.
 
-Until the first response byte, a small body is also kept, so that it can be sent again when the pooled
+Until the first response byte, the beginning of it is also kept, so that it can be sent again when the pooled
 connection turns out to have been closed by the upstream in the meantime.
 """
 
 from __future__ import annotations
 
-from aiohttp import web
-
-from gateway.errors import BODY_TOO_LARGE, HTTP_MALFORMED, Refusal
-
 KEPT_BYTES = 64 * 1024
-"""How much of a body is kept for sending it again; a larger one is sent once."""
-
-
-class UploadError(Exception):
-    """The body can't be taken: the refusal says why."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.reason)
-        self.refusal = refusal
+"""How much of a body that has been sent is kept for sending it again; a larger one is sent once."""
 
 
 class Upload:
-    """One request body. `read` waits for the client; everything else is immediate."""
+    """One request body."""
 
-    def __init__(self, request: web.BaseRequest, max_bytes: int) -> None:
-        self._content = request.content
-        self._max_bytes = max_bytes
-        self.chunked = "Transfer-Encoding" in request.headers
-        self.announced = request.headers.get("Content-Length", "0").encode("ascii")
+    def __init__(self, *, chunked: bool) -> None:
+        self._chunked = chunked
         self.received = 0
         """Body bytes so far, without their transfer framing."""
-        self.whole = False
-        """Whether the last byte has been read."""
         self._kept: list[bytes] | None = []
         self._kept_bytes = 0
+        self._sent = False
 
-    def head_lines(self) -> bytes:
-        """The end of the upstream request's head: how its body is framed, and the empty line."""
-        if self.chunked:
-            return b"\r\nTransfer-Encoding: chunked\r\n\r\n"
-        return b"\r\nContent-Length: %b\r\n\r\n" % self.announced
-
-    def at_hand(self) -> bytes:
-        """What of the body is here already, framed for the upstream; nothing if it has to be waited for.
-
-        Raises UploadError.
-        """
-        if not self._content.is_eof():
-            return b""
-        try:
-            return self._framed(self._content.read_nowait(-1), last=True)
-        except web.RequestPayloadError:
-            raise UploadError(HTTP_MALFORMED) from None
-
-    async def read(self) -> bytes:
-        """The next piece, framed for the upstream; `whole` is set with the last. Raises UploadError."""
-        try:
-            data = await self._content.readany()
-        except web.RequestPayloadError:
-            raise UploadError(HTTP_MALFORMED) from None
-        return self._framed(data, last=self._content.at_eof())
-
-    def _framed(self, data: bytes, *, last: bool) -> bytes:
+    def add(self, data: bytes, *, last: bool) -> bytes:
+        """A piece has come: how it is framed for the upstream."""
         self.received += len(data)
-        if self.received > self._max_bytes:
-            raise UploadError(BODY_TOO_LARGE)
-        self.whole = last
-        framed = data
-        if self.chunked:
-            framed = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-            framed = framed + b"0\r\n\r\n" if last else framed
+        piece = framed(data, last=last) if self._chunked else data
         if self._kept is not None:
-            self._kept.append(framed)
-            self._kept_bytes += len(framed)
-            if self._kept_bytes > KEPT_BYTES:
-                self._kept = None
-        return framed
+            self._kept.append(piece)
+            self._kept_bytes += len(piece)
+            self._keep_little()
+        return piece
 
-    def again(self) -> bytes | None:
-        """All that has been sent so far, for a second connection; None when it is no longer kept."""
-        return None if self._kept is None else b"".join(self._kept)
+    def so_far(self) -> bytes | None:
+        """All that has come, to be sent on a connection that has none of it; None if it is no longer kept."""
+        if self._kept is None:
+            return None
+        body = b"".join(self._kept)
+        self._sent = True
+        self._keep_little()
+        return body
+
+    def can_send_again(self) -> bool:
+        """Whether `so_far` would give it."""
+        return self._kept is not None
 
     def forget(self) -> None:
         """Keep nothing any more: a response has begun."""
         self._kept = None
+
+    def _keep_little(self) -> None:
+        if self._sent and self._kept_bytes > KEPT_BYTES:
+            self._kept = None
+
+
+def framed(data: bytes, *, last: bool) -> bytes:
+    """A piece of a chunked body, with the end of the body behind the last one."""
+    chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return chunk + b"0\r\n\r\n" if last else chunk

@@ -10,6 +10,9 @@ from gateway.exchange import Route
 from gateway.secrets import Secret
 from gateway.upstreams.connector import Connector
 
+KNOWN_HEADS = 32
+"""How many request heads a target remembers: clients may spell a query in many ways."""
+
 
 class Kind(Protocol):
     """What differs between kinds of upstream: the path of a model's action and the credential's form."""
@@ -41,18 +44,31 @@ class Upstream:
     """Lower is asked first."""
 
 
-@dataclass(frozen=True, slots=True)
 class Target:
-    """Where one request goes: an upstream, the key it is asked with, and its own name of the model."""
+    """Where requests go: an upstream, the key it is asked with, and its own name of the model."""
 
-    upstream: Upstream
-    key: Secret | None
-    model: str
+    __slots__ = ("_heads", "_key", "model", "upstream")
+
+    def __init__(self, upstream: Upstream, key: Secret | None, model: str) -> None:
+        self.upstream = upstream
+        self.model = model
+        self._key = key
+        self._heads: dict[tuple[str, str, str], bytes] = {}
+        """Request heads by what they depend on: most requests have one of a few."""
 
     def request_head(self, route: Route) -> bytes:
-        """Request line, Host and credential, without the end of the last line."""
+        """Request line, Host and credential, each with its line end."""
+        known = (route.version, route.action, route.query)
+        head = self._heads.get(known)
+        if head is None:
+            if len(self._heads) >= KNOWN_HEADS:
+                self._heads.clear()
+            head = self._heads[known] = self._head(route)
+        return head
+
+    def _head(self, route: Route) -> bytes:
         upstream = self.upstream
         query = f"?{route.query}" if route.query else ""
         path = f"{upstream.path_prefix}{upstream.kind.path(route, self.model)}{query}"
-        head = b"POST %b HTTP/1.1\r\nHost: %b" % (path.encode("ascii"), upstream.host)
-        return b"%b\r\n%b" % (head, upstream.kind.authorization(self.key)) if self.key else head
+        head = b"POST %b HTTP/1.1\r\nHost: %b\r\n" % (path.encode("ascii"), upstream.host)
+        return b"%b%b\r\n" % (head, upstream.kind.authorization(self._key)) if self._key else head

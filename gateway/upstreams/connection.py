@@ -17,6 +17,8 @@ from typing import Protocol
 
 import httptools
 
+from gateway.upstreams.response_head import ResponseHead
+
 MAX_HEAD_BYTES = 64 * 1024
 """How much of a response is read in search of its head's end; llhttp itself has no limit."""
 
@@ -27,31 +29,15 @@ class State(Enum):
     CLOSED = "closed"
 
 
+_IDLE, _ACTIVE, _CLOSED = State  # globals, for an enumeration's member is found a good deal later
+
+
 class Failure(Enum):
     """Why a response will not become whole."""
 
     STALE = "the pooled connection was closed before a response byte came"
     CLOSED = "the upstream closed the connection"
     MALFORMED = "the upstream's response is not HTTP"
-
-
-class ResponseHead:
-    """Status line and headers of a response: names and values as they came, in their order."""
-
-    __slots__ = ("chunked", "content_length", "first", "headers", "reason", "status")
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.reason = b""
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.first: dict[bytes, bytes] = {}
-        """The first value of each header, by its name in lower case."""
-        self.content_length: bytes | None = None
-        self.chunked = False
-
-    @property
-    def has_body(self) -> bool:
-        return self.status not in (204, 304)
 
 
 class Receiver(Protocol):
@@ -77,11 +63,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_ended_by_peer",
         "_head",
         "_head_bytes",
+        "_headers",
         "_in_head",
         "_keep_alive",
-        "_new_head",
         "_on_idle",
         "_parser",
+        "_reason",
         "_receiver",
         "_request_sent",
         "_response_began",
@@ -99,7 +86,7 @@ class UpstreamConnection(asyncio.Protocol):
         self, loop: asyncio.AbstractEventLoop, on_idle: Callable[[UpstreamConnection], None]
     ) -> None:
         self.loop = loop
-        self.state = State.IDLE
+        self.state = _IDLE
         self.reused = False
         """Whether this connection has carried a whole exchange before."""
         self.idle_since = 0.0
@@ -108,38 +95,48 @@ class UpstreamConnection(asyncio.Protocol):
         self._on_idle = on_idle
         self._receiver: Receiver | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._reset()
+        self._ended_by_peer = False
+        self._surplus = False
+        """More came than one response."""
+        self._body: list[bytes] = []
+        self._expect_response()
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self.state.value}{' reused' if self.reused else ''}>"
 
-    def _reset(self) -> None:
-        self._head = ResponseHead()
-        self._new_head: ResponseHead | None = None
+    def _expect_response(self) -> None:
+        self._expect_head()
         self._head_bytes = 0
+        self._head: ResponseHead | None = None
+        """Parsed, and not yet told to the receiver."""
         self._in_head = True
         self._response_began = False
         self._until_close = False
         self._complete = False
-        self._ended_by_peer = False
         self._keep_alive = False
-        self._surplus = False
         self._request_sent = False
-        self._body: list[bytes] = []
+
+    def _expect_head(self) -> None:
+        self._reason = b""
+        self._headers: list[tuple[bytes, bytes]] = []
 
     # The asker's side
 
-    def start(self, receiver: Receiver, head: bytes) -> None:
-        """Send a request's head (and body bytes that are at hand); the response goes to the receiver."""
-        assert self.state is State.IDLE
+    def start(self, receiver: Receiver, head: bytes, *, whole: bool) -> None:
+        """Send a request's head and the body bytes that are at hand; the response goes to the receiver.
+
+        whole: nothing more of the request follows.
+        """
+        assert self.state is _IDLE
         assert self.transport
-        self.state = State.ACTIVE
+        self.state = _ACTIVE
         self._receiver = receiver
+        self._request_sent = whole
         self.transport.write(head)
 
     def write(self, data: bytes) -> None:
         """Send request body bytes, framed already."""
-        if self.transport and self.state is State.ACTIVE:
+        if self.transport and self.state is _ACTIVE:
             self.transport.write(data)
 
     def request_sent(self) -> None:
@@ -149,17 +146,17 @@ class UpstreamConnection(asyncio.Protocol):
             self._finish()
 
     def pause_response(self) -> None:
-        if self.transport and self.state is State.ACTIVE and self.transport.is_reading():
+        if self.transport and self.state is _ACTIVE and self.transport.is_reading():
             self.transport.pause_reading()
 
     def resume_response(self) -> None:
-        if self.transport and self.state is State.ACTIVE and not self.transport.is_reading():
+        if self.transport and self.state is _ACTIVE and not self.transport.is_reading():
             self.transport.resume_reading()
 
     def abort(self) -> None:
         """Give up whatever is under way, at once; the receiver hears nothing more."""
         self._receiver = None
-        self.state = State.CLOSED
+        self.state = _CLOSED
         if self.transport:
             self.transport.abort()
 
@@ -169,26 +166,25 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        if self.state is not State.ACTIVE or self._complete:
+        if self.state is not _ACTIVE or self._complete:
             self.abort()  # bytes that nobody asked for: what follows could be taken for an answer
             return
-        self._response_began = True
         if self._in_head:
+            self._response_began = True
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self._complete:
-                if not self._new_head:  # otherwise nothing has been passed on, and it can still be refused
+                if not self._head:  # otherwise nothing has been passed on, and it can still be refused
                     self._deliver()
                 self._fail(Failure.MALFORMED)
                 return
             self._surplus = True
-        if self._in_head:
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._fail(Failure.MALFORMED)
-            return
-        self._deliver()
+        if not self._in_head:
+            self._deliver()
+        elif self._head_bytes > MAX_HEAD_BYTES:
+            self._fail(Failure.MALFORMED)
 
     def eof_received(self) -> bool:
         if self.transport:
@@ -199,14 +195,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
-        if self.state is State.ACTIVE and not self._complete:
+        if self.state is _ACTIVE and not self._complete:
             if self._until_close and self._ended_by_peer and exc is None:
                 self._complete = True
                 self._deliver()
             else:
                 stale = self.reused and not self._response_began
                 self._fail(Failure.STALE if stale else Failure.CLOSED)
-        self.state = State.CLOSED
+        self.state = _CLOSED
         self._on_idle(self)
 
     def pause_writing(self) -> None:
@@ -224,74 +220,53 @@ class UpstreamConnection(asyncio.Protocol):
             self._surplus = True
 
     def on_status(self, reason: bytes) -> None:
-        if self._in_head:
-            self._head.reason += reason
+        self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer: it would need a promise in the head that the gateway does not make
-        head = self._head
-        lower = name.lower()
-        head.headers.append((name, value))
-        head.first.setdefault(lower, value)
-        if lower == b"content-length":
-            head.content_length = value
-        elif lower == b"transfer-encoding":
-            if value.strip().lower() != b"chunked":
-                raise ValueError("a transfer coding that can't be passed on")
-            head.chunked = True
+        if self._in_head:  # a trailer would need a promise in the head that the gateway does not make
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._surplus:
             return
-        head = self._head
-        head.status = self._parser.get_status_code()
-        if 100 <= head.status < 200:
-            return
-        self._in_head = False
-        self._until_close = head.has_body and not head.chunked and head.content_length is None
-        self._new_head = head
+        head = ResponseHead(self._parser.get_status_code(), self._reason, self._headers)
+        self._expect_head()
+        if head.status >= 200 or head.status < 100:
+            self._in_head = False
+            self._head = head
+            self._until_close = head.has_body and not head.chunked and head.content_length is None
 
     def on_body(self, data: bytes) -> None:
         if not self._surplus:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        if self._surplus:
-            return
-        if 100 <= self._head.status < 200:
-            self._head = ResponseHead()
-            return
-        self._keep_alive = self._parser.should_keep_alive()  # known until the message is over
-        self._complete = True
+        if not self._surplus and not self._in_head:  # 1xx are messages, too
+            self._keep_alive = self._parser.should_keep_alive()  # known until the message is over
+            self._complete = True
 
     # Ends
 
     def _deliver(self) -> None:
         """Tell the receiver what this read brought; after the end the connection is free before it hears."""
-        receiver, head, body, whole = self._receiver, self._new_head, self._body, self._complete
-        self._new_head = None
-        data = body[0] if len(body) == 1 else b"".join(body)
+        receiver, head, body, whole = self._receiver, self._head, self._body, self._complete
+        self._head = None
+        data = b"".join(body) if len(body) != 1 else body[0]
         body.clear()
         if whole and self._request_sent:
             self._finish()
-        if receiver and (head or data or whole):
+        if receiver and (data or head or whole):
             receiver.on_response(head, data, whole)
 
     def _finish(self) -> None:
         self._receiver = None
-        reusable = (
-            self.transport is not None
-            and not self.transport.is_closing()
-            and not self._surplus
-            and self._keep_alive
-        )
-        if reusable:
+        transport = self.transport
+        if transport and self._keep_alive and not self._surplus and not transport.is_closing():
             self.resume_response()
-            self.state = State.IDLE
+            self.state = _IDLE
             self.reused = True
             self.idle_since = self.loop.time()
-            self._reset()
+            self._expect_response()
             self._on_idle(self)
         else:
             self.abort()

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from gateway import config
 from gateway.catalog import Model
 from gateway.errors import MODEL_NOT_ON_ENDPOINT, GatewayError
-from gateway.secrets import Secret
 from gateway.upstreams import Kind, Target, Upstream, ai_studio, gateway, simulated
 from gateway.upstreams.connector import Connector
 
@@ -46,26 +45,25 @@ class Pool:
 
     def __init__(self, upstreams: Iterable[Upstream]) -> None:
         self.upstreams = sorted(upstreams, key=lambda upstream: upstream.priority)
-        self._keys: dict[str, Iterator[Secret]] = {
-            upstream.name: cycle(upstream.keys) for upstream in self.upstreams
-        }
-
-        self._serving: dict[str, Upstream] = {}
-        """What `_find` found: matching patterns is too slow for every request."""
+        self._targets: dict[str, Iterator[Target]] = {}
+        """By model, its targets over and over."""
 
     def choose(self, model: Model) -> Target:
         """Where a request for the model goes. Raises GatewayError where no upstream serves it."""
-        upstream = self._serving.get(model.id)
-        if upstream is None and (upstream := self._find(model.id)) is None:
-            raise GatewayError(MODEL_NOT_ON_ENDPOINT, {"model": model.id})
-        key = next(self._keys[upstream.name], None)
-        return Target(upstream, key, model.upstream_name(upstream.kind.KIND))
+        targets = self._targets.get(model.id)
+        if targets is None:
+            targets = self._find(model)
+            if len(self._targets) >= KNOWN_MODELS:
+                self._targets.clear()
+            self._targets[model.id] = targets
+        return next(targets)
 
-    def _find(self, model: str) -> Upstream | None:
-        found = next((upstream for upstream in self.upstreams if upstream.serves(model)), None)
-        if found and len(self._serving) < KNOWN_MODELS:
-            self._serving[model] = found
-        return found
+    def _find(self, model: Model) -> Iterator[Target]:
+        upstream = next((upstream for upstream in self.upstreams if upstream.serves(model.id)), None)
+        if upstream is None:
+            raise GatewayError(MODEL_NOT_ON_ENDPOINT, {"model": model.id})
+        name = model.upstream_name(upstream.kind.KIND)
+        return cycle([Target(upstream, key, name) for key in upstream.keys or (None,)])
 
     def close(self) -> None:
         """Close every connection to every upstream."""

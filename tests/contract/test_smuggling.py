@@ -166,16 +166,11 @@ async def test_a_clear_framing_gives_that_body_and_nothing_of_it_to_the_next_req
 ) -> None:
     asked_before = rig.upstream.total_requests
     framing, rest, body = TAKEN[case]
-    chunked = "chunked" in framing.lower().split("\r\n")[0] and framing.lower().startswith("transfer-e")
     async with rig.client() as client:
         await send(client, request(rig, framing, rest) + smuggled(rig), every)
-        answer = await client.read_response()
-        assert (answer.status, answer.header("Connection")) == (200, ["close"] if chunked else [])
-        if chunked:  # aiohttp's parser would take the last trailer for a header of the next request
-            assert await client.peer_left() == "fin"
-        else:
-            assert (await client.read_response()).status == 200
-    assert whole_bodies(rig, asked_before) == [body] + [b"SMUGGLED"] * (not chunked)
+        assert (await client.read_response()).status == 200
+        assert (await client.read_response()).status == 200
+    assert whole_bodies(rig, asked_before) == [body, b"SMUGGLED"]
     assert not any(one.incoming.trailers for one in rig.upstream.requests[asked_before:])
 
 
@@ -190,11 +185,8 @@ async def test_the_body_of_a_refused_method_is_no_request(rig: Rig, method: str,
         await client.send(request(rig, framing, rest, method) + rig.request(body=b"next").encode())
         answer = await client.read_response(method)
         assert check_some_refusal(answer, head=method == "HEAD") is refusals.METHOD
-        if chunked:
-            assert await client.peer_left() == "fin"
-        else:
-            assert (await client.read_response()).status == 200
-    assert whole_bodies(rig, asked_before) == [b"next"] * (not chunked)
+        assert (await client.read_response()).status == 200
+    assert whole_bodies(rig, asked_before) == [b"next"]
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.0", "a, b"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from time import monotonic
 
 import pytest
@@ -102,7 +103,7 @@ async def test_a_connection_between_two_requests(start: Start, upstream: RawUpst
 
 
 async def test_half_a_head_behind_a_request(start: Start, upstream: RawUpstream) -> None:
-    stack = await start(head=LONG, client_idle=LIMIT)
+    stack = await start(head=LIMIT, client_idle=LONG)
     upstream.answer_always([send(WHOLE)])
     async with stack.client() as client:
         await client.send(stack.request() + stack.request()[:50])
@@ -175,7 +176,7 @@ async def test_a_refused_client_that_sends_for_ever(start: Start) -> None:
 
 async def test_a_connection_too_many_that_stays(start: Start) -> None:
     stack = await start()
-    stack.clients.max_connections = 0
+    stack.clients.limits = replace(stack.clients.limits, max_connections=0)
     async with stack.client() as client:
         assert refusal(await client.read_response()) == (503, "OVERLOADED")
         assert await client.peer_left() == "fin"

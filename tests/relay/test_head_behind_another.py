@@ -42,7 +42,7 @@ async def test_it_counts_from_its_first_byte(before: int, stack: Stack) -> None:
         await client.peer_left()
 
 
-async def test_it_is_not_read_on_while_another_request_is_answered(
+async def test_it_is_not_parsed_while_another_request_is_answered(
     stack: Stack, upstream: RawUpstream
 ) -> None:
     upstream.answer_next([wait_for("go"), send(WHOLE)])
@@ -52,6 +52,7 @@ async def test_it_is_not_read_on_while_another_request_is_answered(
         await client.send(BEGUN + lines(HEAD_BYTES // 1000 + 2))
         upstream.set("go")
         assert (await client.read_response("POST")).status == 200
+        assert refusal(await client.read_response("POST"))[0] == 431
         await client.peer_left()
     assert upstream.total_requests == 1
 

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from multidict import CIMultiDict, CIMultiDictProxy
-
 from gateway import tokens
+from gateway.http_request import combined
 from gateway.identity import SCOPE
 from gateway.stores import DEFAULT_PROJECT, MAIN_BRANCH, PrincipalType, Store
 from gateway.stores.sqlite import SqliteStore
@@ -26,9 +25,10 @@ class Clock:
         return self.now
 
 
-def headers(**values: str) -> CIMultiDictProxy[str]:
-    """As aiohttp hands them over; `x_goog_api_key` is `x-goog-api-key`."""
-    return CIMultiDictProxy(CIMultiDict({name.replace("_", "-"): value for name, value in values.items()}))
+def headers(*pairs: tuple[str, str], **values: str) -> dict[bytes, bytes]:
+    """Fields as requests have them; `x_goog_api_key` is `x-goog-api-key`."""
+    sent = [*pairs, *((name.replace("_", "-"), value) for name, value in values.items())]
+    return combined([(name.encode(), value.encode("utf-8", "surrogatepass")) for name, value in sent])
 
 
 async def issue(

@@ -20,7 +20,8 @@ from typing import Any
 from gateway import config
 from gateway.branches import Branches
 from gateway.catalog import Catalog
-from gateway.client_connection import ClientConnection, ClientServer
+from gateway.client_connection import ClientConnection, Limits
+from gateway.client_server import ClientServer
 from gateway.deadlines import Timeouts
 from gateway.exchange import Exchange
 from gateway.identity import Identity
@@ -137,7 +138,7 @@ class Stack:
     @property
     def connections(self) -> list[ClientConnection]:
         """Of clients, those that are open."""
-        return [one for one in self.clients.connections if isinstance(one, ClientConnection)]
+        return list(self.clients.connections)
 
     @property
     def upstream_states(self) -> list[State]:
@@ -200,14 +201,15 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
         )
         clients = ClientServer(
             proxy.handle,
-            max_connections=10_000,
-            write_timeout=settings.write,
-            trusted_proxies=(),
+            limits=Limits(
+                max_connections=10_000,
+                write_seconds=settings.write,
+                head_seconds=settings.head,
+                idle_seconds=settings.client_idle,
+            ),
             on_malformed=observer.malformed,
-            head_seconds=settings.head,
-            idle_seconds=settings.client_idle,
         )
-        cleanup.push_async_callback(clients.shutdown, 1.0)
+        cleanup.callback(clients.abort)
         server = await loop.create_server(clients, "127.0.0.1", 0)
         cleanup.callback(server.close)
         stack = Stack(
