@@ -3,86 +3,151 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import random
 import ssl
-from collections import deque
 
 from aiohappyeyeballs import start_connection
 
 from gateway.upstreams.connection import State, UpstreamConnection
+from gateway.upstreams.resolver import Resolver
+from gateway.upstreams.tls_sessions import TlsSessions
 
 IDLE_SECONDS = 60.0
 """How long a connection waits for its next request: less than the minutes after which servers drop one."""
+LIFE_SECONDS = 240.0
+"""How long after its opening a connection may still go back to the pool. With the idle time no request begins
+on one older than five minutes, so that a changed address of the upstream is taken up."""
 MAX_IDLE = 256
 """How many connections wait at most; more are closed when their exchange is over."""
+MAX_OPEN = 20_000
+"""How many connections to one origin there are at most: as many as clients' by default, and well below the
+28,232 ports that Linux has by default for connections to one address."""
+
+
+_IDLE = State.IDLE  # a global: each request asks for it, and an enumeration's member is slow to find
+
+
+class TooManyConnections(OSError):
+    """The gateway has as many connections to the origin as it may have."""
 
 
 class Connector:
     """Opens and keeps connections to one origin. The most recently used one is taken first."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        connect_timeout: float,
+        *,
+        resolver: Resolver | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        life_seconds: float = LIFE_SECONDS,
+        max_open: int = MAX_OPEN,
+    ) -> None:
         self.host = host
         self.port = port
         self._tls = tls
+        self._sessions = TlsSessions(tls) if tls else None
+        self._resolver = resolver or Resolver(host, port)
         self._connect_timeout = connect_timeout
-        self._idle: deque[UpstreamConnection] = deque()
-        self.open: set[UpstreamConnection] = set()
-        """Every connection that is not closed, idle or in use."""
+        self._idle_seconds = idle_seconds
+        self._life_seconds = life_seconds
+        self._max_open = max_open
+        self._opening = 0
+        self._idle: dict[UpstreamConnection, None] = {}
+        """In the order in which they became idle."""
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self.open: dict[UpstreamConnection, float] = {}
+        """Every connection that is not closed, idle or in use, and when it is too old to be kept."""
 
-    async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
-        """An idle connection, or a new one.
-
-        Raises OSError (`ssl.SSLError` and a `TimeoutError` after the connect deadline among them) when the
-        origin can't be reached.
-        """
-        connection = None if fresh else self._take_idle()
-        return connection or await self._connect()
-
-    def _take_idle(self) -> UpstreamConnection | None:
-        loop = asyncio.get_running_loop()
-        while self._idle:
-            connection = self._idle.pop()
+    def take(self) -> UpstreamConnection | None:
+        """An idle connection, no longer in the pool; None where a new one is needed."""
+        idle = self._idle
+        while idle:
+            connection, _ = idle.popitem()
             transport = connection.transport
-            if connection.state is not State.IDLE or transport is None or transport.is_closing():
-                continue
-            if loop.time() - connection.idle_since > IDLE_SECONDS:
-                connection.abort()
-                continue
-            return connection
+            if transport is not None and not transport.is_closing():
+                return connection
         return None
 
-    async def _connect(self) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._connect_timeout):
-            # uvloop has no happy eyeballs of its own: one dead address would use up the deadline.
-            addresses = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-            sock = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1, loop=loop)
-            try:
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(loop, self._settled),
-                    sock=sock,
-                    ssl=self._tls,
-                    server_hostname=self.host if self._tls else None,
-                )
-            except BaseException:
-                sock.close()
-                raise
-        if connection.state is not State.IDLE:
+    async def connect(self) -> UpstreamConnection:
+        """A new connection.
+
+        Raises TooManyConnections, or another OSError (`ssl.SSLError` and a `TimeoutError` after the connect
+        deadline among them) when the origin can't be reached.
+        """
+        if len(self.open) + self._opening >= self._max_open:
+            raise TooManyConnections(f"{self._max_open} connections to {self.host} are open")
+        self._opening += 1
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                connection = await self._open()
+        finally:
+            self._opening -= 1
+        if connection.state is not _IDLE:
             raise ConnectionResetError("the peer closed it, or spoke first, while it was being opened")
-        self.open.add(connection)
+        # Those opened together must not all end together.
+        life = self._life_seconds * random.uniform(0.8, 1.0)  # noqa: S311 - no secret
+        self.open[connection] = asyncio.get_running_loop().time() + life
         return connection
+
+    async def _open(self) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        addresses = await self._resolver.addresses()
+        # uvloop has no happy eyeballs of its own: one dead address would use up the deadline.
+        sock = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1, loop=loop)
+        try:
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(loop, self._settled),
+                sock=sock,
+                ssl=self._tls,
+                server_hostname=self.host if self._tls else None,
+            )
+        except BaseException:
+            sock.close()
+            if self._sessions:
+                self._sessions.forget()
+            raise
+        return connection
+
+    async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
+        """An idle connection, or a new one; raises what `connect` raises."""
+        connection = None if fresh else self.take()
+        return connection or await self.connect()
 
     def _settled(self, connection: UpstreamConnection) -> None:
         """A connection has become idle, or is closed."""
-        if connection.state is not State.IDLE:
-            self.open.discard(connection)
-            return
-        self._idle.append(connection)
-        while len(self._idle) > MAX_IDLE:
-            self._idle.popleft().abort()
+        if connection.state is not _IDLE:
+            self.open.pop(connection, None)
+            self._idle.pop(connection, None)
+        elif connection.idle_since >= self.open[connection] or len(self._idle) >= MAX_IDLE:
+            connection.abort()
+        else:
+            self._idle[connection] = None
+            if self._idle_timer is None:
+                loop = asyncio.get_running_loop()
+                self._idle_timer = loop.call_later(self._idle_seconds, self._drop_idle)
+
+    def _drop_idle(self) -> None:
+        """Close what has been idle for long enough. One timer for all, set for the first that will be."""
+        loop = asyncio.get_running_loop()
+        self._idle_timer = None
+        for connection in tuple(self._idle):
+            due = connection.idle_since + self._idle_seconds
+            if due > loop.time():
+                self._idle_timer = loop.call_at(due, self._drop_idle)
+                return
+            del self._idle[connection]
+            connection.abort()
 
     def close(self) -> None:
         """Close every connection, whatever it is doing."""
+        self._resolver.close()
+        if self._idle_timer:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         for connection in tuple(self.open):
             connection.abort()
         self._idle.clear()
