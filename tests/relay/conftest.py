@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 import uvloop
 
+from gateway.upstreams.connector import Connector
+from tests.support.eventually import eventually
 from tests.support.raw_upstream import RawUpstream
 from tests.support.stack import Settings, Stack, running_stack
 from tests.support.tls import TestCertificates, make_certificates
 
 Start = Callable[..., Awaitable[Stack]]
 """Starts a stack. Arguments: fields of `Settings`, and `upstream_url` where it is not `upstream`'s."""
+Connect = Callable[..., Connector]
+"""Makes a connector for a raw upstream. Arguments: it, and those of `Connector` but host and port."""
 
 
 def pytest_asyncio_loop_factories(
@@ -65,3 +69,18 @@ async def start(
 @pytest.fixture
 async def stack(start: Start) -> Stack:
     return await start()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    made: list[Connector] = []
+
+    def connect(upstream: RawUpstream, **arguments: Any) -> Connector:
+        given: dict[str, Any] = {"tls": None, "connect_timeout": 5.0} | arguments
+        made.append(Connector(upstream.host, upstream.port, **given))
+        return made[-1]
+
+    yield connect
+    for connector in made:
+        connector.close()
+    await eventually("all connections closed", lambda: not any(connector.open for connector in made))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
@@ -15,7 +14,7 @@ from gateway.upstreams.connector import MAX_IDLE
 from tests.relay.parts import EVENT, LAST_EVENT, STREAM_HEAD
 from tests.support.eventually import eventually
 from tests.support.gateway import Gateway, start_gateway
-from tests.support.machine import left_out
+from tests.support.machine import open_files
 from tests.support.raw_client import RawClient, RawResponse
 from tests.support.script import LAST_CHUNK, chunk
 
@@ -59,12 +58,8 @@ async def upstream_port() -> AsyncIterator[int]:
 
 @pytest.fixture
 def files() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY != hard < FILES:
-        left_out(f"{FILES} open files are needed, and {hard} are allowed")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with open_files(FILES):
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,3 +34,16 @@ def client_python(environment: str) -> Path:
     if not python.exists():
         left_out(f".venv-{environment} is not there (scripts/test makes it)")
     return python
+
+
+@contextmanager
+def open_files(count: int) -> Iterator[None]:
+    """So many files may be open in this process meanwhile, or the test is left out."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != hard < count:
+        left_out(f"{count} open files are needed, and {hard} are allowed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,152 @@
+"""How connections to the upstream are opened: many at once, at any of its addresses, over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from contextlib import ExitStack
+
+import pytest
+from aiohappyeyeballs import AddrInfoType
+
+from gateway.upstreams.connection import UpstreamConnection
+from gateway.upstreams.connector import Connector
+from gateway.upstreams.resolver import Resolver
+from tests.relay.conftest import Connect
+from tests.relay.connectors import NO_TLS, Names, exchange
+from tests.support.eventually import eventually
+from tests.support.machine import open_files
+from tests.support.raw_upstream import RawUpstream
+from tests.support.tls import TestCertificates
+
+MANY = 1000
+
+
+async def test_a_thousand_at_once_are_opened_after_one_look_up(
+    connect: Connect, upstream: RawUpstream
+) -> None:
+    names = Names("127.0.0.1")
+    connector = connect(upstream, resolver=names.resolver(upstream.port))
+    with open_files(2 * MANY + 500):
+        connections = await asyncio.gather(*(connector.connect() for _ in range(MANY)))
+        await upstream.connections_open(MANY)
+        await asyncio.gather(*map(exchange, connections))
+        assert (names.asked, upstream.total_connections, upstream.total_requests) == (1, MANY, MANY)
+        connector.close()
+        await upstream.connections_open(0)
+
+
+async def test_a_dead_address_is_passed_over_and_each_is_the_first_in_turn(connect: Connect) -> None:
+    """Three addresses with the same port; at one of them nobody listens."""
+    with socket.create_server(("127.0.0.2", 0)) as second:
+        port = second.getsockname()[1]
+        with socket.create_server(("127.0.0.4", port)):
+            names = Names("127.0.0.2", "127.0.0.3", "127.0.0.4")
+            connector = Connector("upstream.example", port, None, 5.0, resolver=names.resolver(port))
+            reached = []
+            for _ in range(6):
+                connection = await connector.connect()
+                assert connection.transport
+                reached.append(connection.transport.get_extra_info("peername")[0])
+            assert reached == ["127.0.0.2", "127.0.0.4", "127.0.0.4"] * 2
+            connector.close()
+            await eventually("all connections closed", lambda: not connector.open)
+
+
+async def test_an_address_that_does_not_answer_is_passed_over(
+    connect: Connect, upstream: RawUpstream
+) -> None:
+    with socket.create_server(("127.0.0.2", upstream.port), backlog=0) as silent, ExitStack() as waiting:
+        while True:  # what its queue has no room for gets no answer at all
+            sock = waiting.enter_context(socket.socket())
+            sock.settimeout(0.1)
+            try:
+                sock.connect(silent.getsockname())
+            except TimeoutError:
+                break
+        names = Names("127.0.0.2", "127.0.0.1")
+        connector = connect(upstream, resolver=names.resolver(upstream.port), connect_timeout=2.0)
+        await exchange(await connector.connect())
+
+
+async def test_a_name_that_nobody_knows(connect: Connect, upstream: RawUpstream) -> None:
+    async def look_up(host: str, port: int) -> list[AddrInfoType]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    connector = connect(upstream, resolver=Resolver("upstream.example", upstream.port, look_up))
+    with pytest.raises(socket.gaierror):
+        await connector.connect()
+
+
+async def test_the_look_up_is_part_of_the_deadline(connect: Connect, upstream: RawUpstream) -> None:
+    given_up = asyncio.Event()
+
+    async def look_up(host: str, port: int) -> list[AddrInfoType]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+        raise AssertionError("nobody sets the other one")
+
+    resolver = Resolver("upstream.example", upstream.port, look_up)
+    connector = connect(upstream, resolver=resolver, connect_timeout=0.05)
+    with pytest.raises(TimeoutError):
+        await connector.connect()
+    assert not given_up.is_set()
+    connector.close()
+    await given_up.wait()
+    assert not upstream.total_connections
+
+
+def is_resumed(connection: UpstreamConnection) -> bool:
+    assert connection.transport
+    resumed = connection.transport.get_extra_info("ssl_object").session_reused
+    assert isinstance(resumed, bool)
+    return resumed
+
+
+async def one_more(connector: Connector) -> bool:
+    """Whether a new connection, used once, resumed a session."""
+    connection = await connector.connect()
+    resumed = is_resumed(connection)
+    await exchange(connection)
+    connection.abort()
+    return resumed
+
+
+async def resumes(connector: Connector) -> None:
+    """Return once new connections resume a session."""
+    async with asyncio.timeout(10):
+        while not await one_more(connector):
+            await asyncio.sleep(0.05)
+
+
+async def test_new_connections_resume_the_session_and_the_certificate_counts(
+    connect: Connect, certificates: TestCertificates
+) -> None:
+    with RawUpstream(tls=certificates.server.context()) as upstream:
+        connector = connect(upstream, tls=certificates.client_context())
+        assert not await one_more(connector)
+        await resumes(connector)
+        assert await one_more(connector)
+        upstream.tls = certificates.wrong_name.context()
+        for _ in range(2):
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await connector.connect()
+        assert not connector.open
+        upstream.tls = certificates.server.context()
+        assert not await one_more(connector)
+        await resumes(connector)
+
+
+async def test_a_connection_that_breaks_in_its_handshake_has_the_next_do_the_whole_of_it(
+    connect: Connect, certificates: TestCertificates
+) -> None:
+    with RawUpstream(tls=certificates.server.context()) as upstream:
+        connector = connect(upstream, tls=certificates.client_context())
+        await resumes(connector)
+        upstream.accept_next(NO_TLS)
+        with pytest.raises(ssl.SSLError):
+            await connector.connect()
+        assert not await one_more(connector)
