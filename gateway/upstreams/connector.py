@@ -112,11 +112,6 @@ class Connector:
             raise
         return connection
 
-    async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
-        """An idle connection, or a new one; raises what `connect` raises."""
-        connection = None if fresh else self.take()
-        return connection or await self.connect()
-
     def _settled(self, connection: UpstreamConnection) -> None:
         """A connection has become idle, or is closed."""
         if connection.state is not _IDLE:
