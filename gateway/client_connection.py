@@ -1,12 +1,9 @@
-"""One client's connection: requests in (llhttp, by httptools), one at a time, and bytes out.
+"""One client's connection: requests in, one at a time, and bytes out.
 
 A request goes from `data_received` straight to the handler, with no task, no future and no body reader made
 for it: what aiohttp's server makes for each request costs more than all else of it (docs/decisions.md). What
 is malformed, too long or too late gets the contract's answer here, and a connection is closed so that no
 reset can overtake the last bytes written.
-
-What comes behind a request that is whole is parsed when that one is answered, but for what came in the same
-read.
 """
 
 from __future__ import annotations
@@ -18,31 +15,23 @@ import select
 import socket
 import termios
 from array import array
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-import httptools
-
 from gateway.config import Network
 from gateway.errors import (
     DRAINING,
-    HTTP_HEADER_TOO_LONG,
-    HTTP_LINE_TOO_LONG,
-    HTTP_MALFORMED,
     OVERLOADED,
     GatewayError,
     Refusal,
 )
 from gateway.exchange import Exchange
-from gateway.http_request import HttpRequest, RawHeaders, head_bytes
+from gateway.http_request import HttpRequest
 from gateway.refusal import refusal_bytes
+from gateway.request_reader import RequestReader
 
-HEAD_BYTES = 16 * 1024
-"""The largest request head: line and headers together."""
-MAX_HEADERS = 128
 AHEAD_BYTES = 64 * 1024
 """How much of what comes behind the present request is kept; then reading pauses."""
 LINGER_SECONDS = 1.0
@@ -90,35 +79,22 @@ class Limits:
 
 
 class ClientConnection(asyncio.Protocol):
-    """A client's connection. While a request is under way, `request` is it, and `passage` what is told of it.
-
-    httptools calls the `on_…` methods while data is fed.
-    """
+    """A client's connection. While a request is under way it is `request`, and `passage` is told of it."""
 
     request: HttpRequest
 
     __slots__ = (
         "_ahead",
-        "_arriving",
-        "_begun",
-        "_broken",
         "_discarding",
         "_due",
         "_handing_over",
-        "_head_fed",
-        "_head_most",
-        "_headers",
         "_idle",
         "_in_exchange",
-        "_offered_upgrade",
-        "_parser",
-        "_quiet_bytes",
+        "_reader",
         "_server",
-        "_target",
         "_timer",
         "_timer_at",
         "_trusted",
-        "_waiting",
         "passage",
         "request",
         "transport",
@@ -133,26 +109,9 @@ class ClientConnection(asyncio.Protocol):
         self.writing_paused = False
         self._in_exchange = False
         self._handing_over = False
-        self._waiting: deque[HttpRequest] = deque()
-        """Requests that came in one read with the present one."""
+        self._reader = RequestReader()
         self._ahead = b""
-        """What has come behind all of them, not parsed yet."""
-        self._parser = httptools.HttpRequestParser(self)
-        self._target = b""
-        self._headers: RawHeaders = []
-        self._begun = False
-        """Something of the next head has come."""
-        self._head_fed = 0
-        """How much has been fed in search of the present head's end."""
-        self._head_most = 0
-        """How long a head that ends in the present read can be."""
-        self._arriving: HttpRequest | None = None
-        """The request whose body is being parsed."""
-        self._offered_upgrade: HttpRequest | None = None
-        self._quiet_bytes = 0
-        """How much of its framing has come without a byte of the body."""
-        self._broken: Refusal | None = None
-        """Why nothing more is parsed."""
+        """What has come behind the present request, and was not parsed yet."""
         self._discarding = False
         self._idle = False
         """No byte of the next head has come; a new connection's head counts as begun."""
@@ -179,13 +138,14 @@ class ClientConnection(asyncio.Protocol):
             self._await_head(server.limits.head_seconds)
 
     def data_received(self, data: bytes) -> None:
-        if self._discarding or self._broken:
+        reader = self._reader
+        if self._discarding or reader.fault:
             return
         if not self._in_exchange:
-            self._feed(data)
+            self._ahead = reader.feed(data)
             self._hand_over()
-        elif self._arriving is self.request:
-            self._feed(data)
+        elif reader.arriving is self.request:
+            self._ahead = reader.feed(data)
             if self.passage:
                 self.passage.on_body()
         else:
@@ -237,7 +197,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def body_is_broken(self) -> bool:
         """Whether what follows of the present request's body is none."""
-        return self._broken is not None and not self.request.body_whole
+        return self._reader.fault is not None and not self.request.body_whole
 
     def write(self, data: bytes) -> None:
         """Send bytes of the answer; to a client that has left, nothing."""
@@ -316,107 +276,24 @@ class ClientConnection(asyncio.Protocol):
         fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel)
         return transport.get_write_buffer_size() + in_kernel[0]
 
-    # httptools' side
-
-    def on_message_begin(self) -> None:
-        self._begun = True
-
-    def on_url(self, part: bytes) -> None:
-        self._target += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._arriving:  # otherwise it is a trailer, which is nobody's
-            self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        parser, headers = self._parser, self._headers
-        self._headers = []
-        if self._offered_upgrade:
-            self._arriving, self._offered_upgrade = self._offered_upgrade, None
-            return
-        self._arriving = request = HttpRequest(
-            parser.get_method(),
-            self._target,
-            parser.get_http_version(),
-            headers,
-            keep_alive=parser.should_keep_alive(),
-        )
-        if self._head_most > HEAD_BYTES or len(headers) > MAX_HEADERS:
-            request.fault = self._too_long(request)
-        self._target = b""
-        self._quiet_bytes = 0
-        self._waiting.append(request)
-
-    def on_body(self, data: bytes) -> None:
-        assert self._arriving
-        self._quiet_bytes = 0
-        self._arriving.add_body(data)
-
-    def on_message_complete(self) -> None:
-        assert self._arriving
-        self._arriving.body_whole = True
-        self._arriving = None
-        self._begun = False
-        self._head_fed = 0
-
-    def _too_long(self, request: HttpRequest) -> Refusal | None:
-        """Which limit the head is over; what of the read was body is not counted."""
-        line, head = head_bytes(request.method.encode("ascii"), self._target, request.headers)
-        if line > HEAD_BYTES:
-            return HTTP_LINE_TOO_LONG
-        return HTTP_HEADER_TOO_LONG if head > HEAD_BYTES or len(request.headers) > MAX_HEADERS else None
-
-    # From bytes to requests, one after another
-
-    def _feed(self, data: bytes) -> None:
-        self._head_fed += len(data)
-        self._head_most = self._head_fed
-        self._quiet_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade()
-            self._feed(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError:
-            self._broken = self._broken or HTTP_MALFORMED
-            return
-        if self._arriving:
-            self._head_fed = 0
-            if self._quiet_bytes > HEAD_BYTES:
-                self._broken = HTTP_MALFORMED
-        elif not self._head_fed and self._begun:  # behind another request, in one read with it
-            self._head_fed = head_bytes(b"", self._target, self._headers)[1]
-        elif self._head_fed > HEAD_BYTES:
-            line, _ = head_bytes(b"", self._target, ())
-            self._broken = HTTP_LINE_TOO_LONG if line > HEAD_BYTES else HTTP_HEADER_TOO_LONG
-
-    def _ignore_upgrade(self) -> None:
-        """Go on with the body of a request that offers an upgrade: httptools takes it for something else."""
-        self._offered_upgrade = request = self._waiting[-1]
-        request.body_whole = False
-        framing = (b"content-length", b"transfer-encoding")
-        lines = [name + b": " + value for name, value in request.headers if name.lower() in framing]
-        self._parser = httptools.HttpRequestParser(self)
-        self._parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *lines, b"", b""]))
-        self._target = b""
+    # From one request to the next
 
     def _hand_over(self) -> None:
         """Have the requests that are here handled, one after another."""
         if self._handing_over:
             return
         self._handing_over = True
+        reader = self._reader
         while self.transport and not self._in_exchange and not self._discarding:
-            if self._waiting:
-                self.request = self._waiting.popleft()
+            if reader.requests:
+                self.request = reader.requests.popleft()
                 self._in_exchange = True
                 self._due = math.inf
                 self._server.handle(self)
-            elif self._broken:
-                self._refuse(self._broken)
+            elif reader.fault:
+                self._refuse(reader.fault)
             elif self._ahead:
-                data, self._ahead = self._ahead, b""
-                self._feed(data)
+                self._ahead = reader.feed(self._ahead)
                 self.resume_reading()
             else:
                 self._wait_for_head()
@@ -426,7 +303,7 @@ class ClientConnection(asyncio.Protocol):
     # Time
 
     def _wait_for_head(self) -> None:
-        if not self._head_fed:
+        if not self._reader.in_head:
             self._await_head(self._server.limits.idle_seconds)
         elif self._idle:
             self._idle = False

@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from gateway.client_connection import HEAD_BYTES
+from gateway.request_reader import HEAD_BYTES
 from tests.relay.conftest import Start
 from tests.relay.parts import WHOLE, refusal
 from tests.support.raw_upstream import RawUpstream
