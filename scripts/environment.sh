@@ -19,11 +19,12 @@ _apt() {
     DEBIAN_FRONTEND=noninteractive apt-get "$verb" -y -q "$@" </dev/null
 }
 
-# find_python: sets $python to an interpreter of 3.11 or later that can make virtual environments.
+# find_python: sets $python to an interpreter of 3.11 or later that can make virtual environments. The system's
+# comes first: it was built with profile-guided optimisation, and what version managers build mostly was not.
 # PYTHON, when set, is the only one looked at.
 find_python() {
     without_venv=
-    for python in ${PYTHON:-python3 python3.11 python3.12 python3.13 python3.14 /usr/bin/python3}; do
+    for python in ${PYTHON:-/usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14}; do
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
         if "$python" -c 'import ensurepip, venv' 2>/dev/null; then return; fi
         without_venv=${without_venv:-$python}
