@@ -6,9 +6,8 @@ import asyncio
 import random
 import ssl
 
-from aiohappyeyeballs import start_connection
-
 from gateway.upstreams.connection import State, UpstreamConnection
+from gateway.upstreams.dialing import dial
 from gateway.upstreams.resolver import Resolver
 from gateway.upstreams.tls_sessions import TlsSessions
 
@@ -96,8 +95,7 @@ class Connector:
     async def _open(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         addresses = await self._resolver.addresses()
-        # uvloop has no happy eyeballs of its own: one dead address would use up the deadline.
-        sock = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1, loop=loop)
+        sock = await dial(addresses)
         try:
             _, connection = await loop.create_connection(
                 lambda: UpstreamConnection(loop, self._settled),

@@ -37,6 +37,14 @@ async def test_a_thousand_at_once_are_opened_after_one_look_up(
         await upstream.connections_open(0)
 
 
+async def test_no_thread_has_to_look_at_an_address(connect: Connect, upstream: RawUpstream) -> None:
+    """The threads may be busy with slow look-ups. By its first step, an attempt has told the upstream."""
+    attempt = asyncio.create_task(connect(upstream).connect())
+    await asyncio.sleep(0)
+    attempt.cancel()
+    await upstream.connection(0)
+
+
 async def test_a_dead_address_is_passed_over_and_each_is_the_first_in_turn(connect: Connect) -> None:
     """Three addresses with the same port; at one of them nobody listens."""
     with socket.create_server(("127.0.0.2", 0)) as second:
@@ -66,7 +74,7 @@ async def test_an_address_that_does_not_answer_is_passed_over(
             except TimeoutError:
                 break
         names = Names("127.0.0.2", "127.0.0.1")
-        connector = connect(upstream, resolver=names.resolver(upstream.port), connect_timeout=2.0)
+        connector = connect(upstream, resolver=names.resolver(upstream.port))
         await exchange(await connector.connect())
 
 

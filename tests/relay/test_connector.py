@@ -141,26 +141,34 @@ async def test_no_more_connections_than_there_may_be(connect: Connect, upstream:
     assert upstream.total_connections == 4
 
 
-async def test_an_attempt_that_came_to_nothing_counts_no_more(
+async def test_an_attempt_that_failed_or_was_given_up_counts_no_more(
+    connect: Connect, certificates: TestCertificates
+) -> None:
+    with RawUpstream(tls=certificates.server.context()) as upstream:
+        connector = connect(upstream, max_open=1, tls=certificates.client_context(), connect_timeout=60.0)
+        for number in (0, 2):
+            upstream.accept_next(NO_TLS)
+            with pytest.raises(ssl.SSLError):
+                await connector.connect()
+            upstream.accept_next([keep_open()])
+            attempt = asyncio.create_task(connector.connect())
+            await upstream.connection(number + 1)
+            attempt.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await attempt
+        await upstream.connections_open(0)
+
+
+async def test_an_attempt_that_took_too_long_counts_no_more(
     connect: Connect, certificates: TestCertificates
 ) -> None:
     with RawUpstream(tls=certificates.server.context()) as upstream:
         connector = connect(upstream, max_open=1, tls=certificates.client_context(), connect_timeout=0.1)
-        upstream.accept_next(NO_TLS)
-        with pytest.raises(ssl.SSLError):
-            await connector.connect()
-        for _ in range(3):
+        for number in range(3):
             upstream.accept_next([keep_open()])
-        with pytest.raises(TimeoutError):
-            await connector.connect()
-        attempt = asyncio.create_task(connector.connect())
-        await upstream.connection(2)
-        attempt.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await attempt
-        with pytest.raises(TimeoutError):
-            await connector.connect()
-        assert upstream.total_connections == 4
+            with pytest.raises(TimeoutError):
+                await connector.connect()
+            await upstream.connection(number)
         await upstream.connections_open(0)
 
 
