@@ -9,12 +9,8 @@ reset can overtake the last bytes written.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import math
-import select
 import socket
-import termios
-from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +27,7 @@ from gateway.exchange import Exchange
 from gateway.http_request import HttpRequest
 from gateway.refusal import refusal_bytes
 from gateway.request_reader import RequestReader
+from gateway.sockets import bytes_unread, has_hung_up
 
 AHEAD_BYTES = 64 * 1024
 """How much of what comes behind the present request is kept; then reading pauses."""
@@ -252,29 +249,15 @@ class ClientConnection(asyncio.Protocol):
         if not self._in_exchange:
             self.close()
 
-    def peer_is_gone(self) -> bool:
-        """Whether the client has closed its side, seen even while reading is paused.
-
-        asyncio tells nothing then: the end of the stream stands behind bytes that nobody reads.
-        """
+    def has_left(self) -> bool:
+        """Whether the client has closed its side."""
         transport = self.transport
-        if transport is None or transport.is_closing():
-            return True
-        poll = select.poll()
-        poll.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
-        return bool(poll.poll(0))
+        return transport is None or transport.is_closing() or has_hung_up(transport)
 
     def bytes_unread(self) -> int:
-        """How much of what was written the client's side has yet to acknowledge.
-
-        The kernel's part is counted, too: it takes more from us only in steps of up to a megabyte.
-        """
+        """How much of what was written the client's side has yet to acknowledge."""
         transport = self.transport
-        if transport is None or transport.is_closing():
-            return 0
-        in_kernel = array("i", [0])
-        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel)
-        return transport.get_write_buffer_size() + in_kernel[0]
+        return 0 if transport is None or transport.is_closing() else bytes_unread(transport)
 
     # From one request to the next
 

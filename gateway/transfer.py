@@ -24,6 +24,7 @@ from gateway.errors import (
     BODY_TOO_LARGE,
     HTTP_MALFORMED,
     INTERNAL,
+    OVERLOADED,
     UPSTREAM_FAILED,
     UPSTREAM_TIMEOUT,
     GatewayError,
@@ -35,6 +36,7 @@ from gateway.metering import UsageReader
 from gateway.upload import KEPT_BYTES, Upload, framed
 from gateway.upstreams import Target, refusals
 from gateway.upstreams.connection import Failure, UpstreamConnection
+from gateway.upstreams.connector import TooManyConnections
 from gateway.upstreams.response_head import ResponseHead
 
 STALE_SECONDS = 1.0
@@ -160,6 +162,8 @@ class Transfer:
         upstream = self._target.upstream
         try:
             connection = await upstream.connector.connect()
+        except TooManyConnections:
+            self.fail(OVERLOADED)
         except OSError as error:
             _log.warning("upstream %s can't be reached: %s", upstream.name, type(error).__name__)
             self.fail(UPSTREAM_FAILED)
@@ -352,12 +356,15 @@ class Transfer:
         self._owner.left(self._client, self._exchange)
 
     def look(self, now: float) -> None:
-        """Whether a deadline has passed by now (`time.monotonic()`), or a client not being read has left."""
+        """Whether a deadline has passed by now (`time.monotonic()`), or somebody not being read has left."""
         transport = self._client.transport
         if now >= self._due or now >= self._total_due:
             self._expired(self._waiting if now < self._total_due else Waiting.TOTAL)
-        elif transport and not transport.is_reading() and self._client.peer_is_gone():
+        elif transport and not transport.is_reading() and self._client.has_left():
             self._cut_client(Ending.CLIENT_ABORTED)
+        elif self._waiting is Waiting.UPSTREAM_UPLOAD and self._connection and self._connection.has_left():
+            _log.warning("upstream %s: %s", self._target.upstream.name, Failure.CLOSED.value)
+            self.fail(UPSTREAM_FAILED)
 
     def _expired(self, waiting: Waiting) -> None:
         if waiting is _CLIENT_READS and (unread := self._client.bytes_unread()) < self._unread:

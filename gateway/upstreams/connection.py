@@ -17,6 +17,7 @@ from typing import Protocol
 
 import httptools
 
+from gateway.sockets import has_hung_up
 from gateway.upstreams.response_head import ResponseHead
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -152,6 +153,10 @@ class UpstreamConnection(asyncio.Protocol):
     def resume_response(self) -> None:
         if self.transport and self.state is _ACTIVE and not self.transport.is_reading():
             self.transport.resume_reading()
+
+    def has_left(self) -> bool:
+        """Whether the upstream has closed its side: it is told in time unless the request is held back."""
+        return self.transport is None or has_hung_up(self.transport)
 
     def abort(self) -> None:
         """Give up whatever is under way, at once; the receiver hears nothing more."""
