@@ -237,7 +237,7 @@ class Transfer:
             self._client.resume_reading()
             self._wait_for(Waiting.CLIENT_BODY)
 
-    def on_upload_resumed(self) -> None:
+    def on_upload_flow(self) -> None:
         if self._connection and not self._request_whole:
             self._wait_for_body(self._connection)
 

@@ -51,8 +51,8 @@ class Receiver(Protocol):
         """
 
     def on_response_failed(self, failure: Failure) -> None: ...
-    def on_upload_resumed(self) -> None:
-        """The upstream takes request bytes again."""
+    def on_upload_flow(self) -> None:
+        """`writing_paused` has changed: the upstream takes no more of the request for now, or does again."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -212,11 +212,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writing_paused = True
+        if self._receiver:
+            self._receiver.on_upload_flow()
 
     def resume_writing(self) -> None:
         self.writing_paused = False
         if self._receiver:
-            self._receiver.on_upload_resumed()
+            self._receiver.on_upload_flow()
 
     # httptools' side
 

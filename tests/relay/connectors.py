@@ -31,7 +31,7 @@ class Exchange:
     def on_response_failed(self, failure: Failure) -> None:
         self.over.set_result(failure)
 
-    def on_upload_resumed(self) -> None:
+    def on_upload_flow(self) -> None:
         raise AssertionError("there is nothing to upload")
 
 

@@ -19,9 +19,9 @@ from tests.support.tls import TestCertificates
 
 MEBIBYTE = 1 << 20
 CLIENTS = 20
-OFFERED = 16 * MEBIBYTE
+OFFERED = 24 * MEBIBYTE
 GROWTH = 60 * MEBIBYTE
-"""Of the 320 MiB that all of them offer. TLS holds more than plain sockets do."""
+"""Of the 480 MiB that all of them offer. TLS holds more than plain sockets do."""
 CONFIGURATION = """
 [[upstreams]]
 name = "studio"
