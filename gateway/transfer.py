@@ -99,8 +99,7 @@ class Transfer:
     _cut: Ending | None = None
     """Why the client's connection was cut from here."""
     _over = False
-    _gathered_head: ResponseHead | None = None
-    _gathered = b""
+    _held: refusals.HeldAnswer | None = None
     _unread = 0
     """Bytes that a client which is behind had yet to take when last looked at."""
     _asked_at = 0.0
@@ -249,8 +248,8 @@ class Transfer:
         try:
             if head is not None:
                 self._begin_response(head, body, whole)
-            elif self._gathered_head is not None:
-                self._gather(self._gathered_head, body, whole)
+            elif self._held is not None:
+                self._examine(self._held, body, whole)
             else:
                 self._pass_on(body, whole)
         except Exception as error:
@@ -262,28 +261,23 @@ class Transfer:
         if self._upload:
             self._upload.forget()
         if head.status in refusals.EXAMINED_STATUSES:
-            self._gathered_head = head
-            self._gather(head, body, whole)
+            self._held = refusals.HeldAnswer(head)
+            self._examine(self._held, body, whole)
         else:
             self._answer(head, body, whole)
 
-    def _gather(self, head: ResponseHead, body: bytes, whole: bool) -> None:
-        """Hold an error answer back until it is known whose error it is."""
+    def _examine(self, held: refusals.HeldAnswer, body: bytes, whole: bool) -> None:
         self._progress()
-        self._gathered = text = self._gathered + body
-        if not whole and len(text) <= refusals.EXAMINED_BYTES:
+        if not held.add(body, whole=whole):
             return
-        self._gathered_head = None
-        readable = refusals.decoded(text, head.content_encoding)
-        if refusals.refuses_the_key(head.status, readable):
-            _log.error("upstream %s refuses the gateway's key (%d)", self._target.upstream.name, head.status)
+        self._held = None
+        if held.refuses_the_key():
+            status = held.head.status
+            _log.error("upstream %s refuses the gateway's key (%d)", self._target.upstream.name, status)
             self.fail(UPSTREAM_FAILED)
-            return
-        if head.status == 429 and not head.has_retry_after:
-            delay = refusals.retry_delay(readable)
-            if delay is not None:
-                head.lines.append(b"Retry-After: %d" % delay)
-        self._answer(head, text, whole)
+        else:
+            held.add_retry_after()
+            self._answer(held.head, held.body, whole)
 
     def _answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
         """Send the head and the beginning of the body."""

@@ -13,10 +13,40 @@ from typing import Any
 
 import msgspec
 
+from gateway.upstreams.response_head import ResponseHead
+
 EXAMINED_STATUSES = frozenset({400, 401, 403, 429})
 """The statuses whose body has to be known before its head can go to the client."""
 EXAMINED_BYTES = 64 * 1024
 """How much of such a body is gathered; what is longer passes as it is."""
+
+
+class HeldAnswer:
+    """An answer that is held back until it is known whose error it tells."""
+
+    def __init__(self, head: ResponseHead) -> None:
+        self.head = head
+        self.body = b""
+
+    def add(self, body: bytes, *, whole: bool) -> bool:
+        """More of its body has come: whether enough of it is here now."""
+        self.body += body
+        return whole or len(self.body) > EXAMINED_BYTES
+
+    def refuses_the_key(self) -> bool:
+        """Whether it is about the gateway's own key, so that it must never reach the client."""
+        return refuses_the_key(self.head.status, self._readable())
+
+    def add_retry_after(self) -> None:
+        """Say in a header when a 429 says in its body alone when to come again."""
+        if self.head.status == 429 and not self.head.has_retry_after:
+            delay = retry_delay(self._readable())
+            if delay is not None:
+                self.head.lines.append(b"Retry-After: %d" % delay)
+
+    def _readable(self) -> bytes:
+        return decoded(self.body, self.head.content_encoding)
+
 
 _KEY_REASONS = re.compile(
     r"API_KEY_.*|CONSUMER_.*|SERVICE_DISABLED|ACCESS_TOKEN_.*|CREDENTIAL_(?:INVALID|SCOPE|BRANCH)"
