@@ -6,7 +6,7 @@ path and the query are not in it. The fields are documented in docs/observabilit
 
 from __future__ import annotations
 
-import time
+from time import gmtime, strftime, time
 from typing import Literal
 
 import msgspec
@@ -16,6 +16,8 @@ from gateway.line_writer import LineWriter
 
 _FOREIGN_LIMIT = 128
 """Characters kept of a value that the upstream chose."""
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
+"""How a time ends."""
 
 
 class AccessLine(msgspec.Struct, gc=False):
@@ -51,7 +53,7 @@ class AccessLog:
     """Turns finished exchanges into lines of `writer`."""
 
     def __init__(self, writer: LineWriter) -> None:
-        self._writer = writer
+        self._write = writer.write
         self._encode = msgspec.json.Encoder().encode
         self._second = 0
         self._second_text = ""
@@ -63,22 +65,32 @@ class AccessLog:
             encoded = self._encode(line)
         except UnicodeEncodeError:  # a lone surrogate: JSON can spell it, UTF-8 can't
             encoded = self._encode(_repaired(line))
-        self._writer.write(encoded)
+        self._write(encoded)
 
     def _line(self, exchange: Exchange) -> AccessLine:
-        principal = exchange.principal
-        usage = exchange.usage
-        route = exchange.route
+        now = time()
+        second = int(now)
+        if second != self._second:  # `strftime` costs as much as a whole line
+            self._second = second
+            self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+        credential = project = ""
+        if (principal := exchange.principal) is not None:
+            credential, project = principal.credential_id, principal.project_id
+        input_tokens = output_tokens = cached_tokens = total_tokens = None
+        if (usage := exchange.usage) is not None:
+            input_tokens, output_tokens = usage.input, usage.output
+            cached_tokens, total_tokens = usage.cached, usage.total
         began = exchange.began
         first_byte = exchange.first_byte
+        route = exchange.route
         # By position, for speed: the order is the struct's.
         return AccessLine(
-            self._now(),
+            self._second_text + _MILLISECONDS[int((now - second) * 1000)],
             exchange.id,
             exchange.client_request_id,
             exchange.branch_id,
-            principal.credential_id if principal is not None else "",
-            principal.project_id if principal is not None else "",
+            credential,
+            project,
             exchange.model,
             exchange.model_version[:_FOREIGN_LIMIT],
             route.action,
@@ -88,29 +100,16 @@ class AccessLog:
             exchange.status,
             exchange.reason,
             exchange.ending,
-            _milliseconds(first_byte - began) if first_byte else None,
-            _milliseconds(exchange.ended - began),
+            int((first_byte - began) * 1e6) / 1e3 if first_byte else None,
+            int((exchange.ended - began) * 1e6) / 1e3,
             exchange.request_bytes,
             exchange.response_bytes,
-            usage.input if usage is not None else None,
-            usage.output if usage is not None else None,
-            usage.cached if usage is not None else None,
-            usage.total if usage is not None else None,
-            "reported" if usage is not None else "unknown",
+            input_tokens,
+            output_tokens,
+            cached_tokens,
+            total_tokens,
+            "unknown" if usage is None else "reported",
         )
-
-    def _now(self) -> str:
-        """RFC 3339, UTC, milliseconds. Formatted once a second: `strftime` costs as much as a whole line."""
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
-
-
-def _milliseconds(seconds: float) -> float:
-    return int(seconds * 1e6) / 1e3
 
 
 def _repaired(line: AccessLine) -> AccessLine:

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
+
 
 class Framing(StrEnum):
     """How an answer's body is framed, which is also how an error on it must be framed."""
@@ -65,8 +67,7 @@ class Principal:
     """The credential's anchor: good on this branch and on its descendants."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """Tokens of one response, as its last whole `usageMetadata` says (an absent field counts as 0)."""
 
     prompt: int = 0

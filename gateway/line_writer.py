@@ -66,7 +66,7 @@ class LineWriter:
             return
         buffer += line
         buffer += b"\n"
-        if self._idle.is_set():
+        if self._timer is None and not self._in_flight:  # idle
             self._idle.clear()
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
 
