@@ -64,21 +64,29 @@ class Downstream:
         elif not self._client.request.http_1_1:
             lines.append(b"Connection: keep-alive")
         start = b"HTTP/1.1 %d %b\r\n%b\r\n\r\n" % (head.status, head.reason, b"\r\n".join(lines))
-        self.write(body, whole=whole, start=start)
+        self._write(start, body, whole=whole)
 
-    def write(self, body: bytes, *, whole: bool, start: bytes = b"") -> None:
-        """Write what one read of the upstream brought of the body, behind `start`."""
+    def write(self, data: bytes) -> None:
+        """Write what one read of the upstream brought from the middle of the body."""
+        size = len(data)
+        self._exchange.response_bytes += size
+        self._tail = data[-4:] if size >= 4 else self._tail[-4:] + data
+        self._client.write(b"%x\r\n%b\r\n" % (size, data) if self._chunked else data)
+
+    def end(self, body: bytes, *, whole: bool) -> None:
+        """Write the last bytes of the body, and its end if it is whole."""
+        self._write(b"", body, whole=whole)
+
+    def _write(self, start: bytes, body: bytes, *, whole: bool) -> None:
+        """All that one read brought, in one write."""
         if body:
             self._exchange.response_bytes += len(body)
             self._tail = body[-4:] if len(body) >= 4 else self._tail[-4:] + body
-        if not self._chunked:
-            self._client.write(start + body if start else body)
-        elif not whole:
-            self._client.write(b"%b%x\r\n%b\r\n" % (start, len(body), body) if body else start)
-        elif body:
-            self._client.write(b"%b%x\r\n%b\r\n0\r\n\r\n" % (start, len(body), body))
-        else:
-            self._client.write(start + b"0\r\n\r\n")
+            start += b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body
+        if whole and self._chunked:
+            start += b"0\r\n\r\n"
+        if start:
+            self._client.write(start)
 
     def tell_broken(self, refusal: Refusal) -> None:
         """The one event that says why a stream breaks off, where its framing takes one."""

@@ -250,8 +250,25 @@ class Transfer:
                 self._begin_response(head, body, whole)
             elif self._held is not None:
                 self._examine(self._held, body, whole)
-            else:
-                self._pass_on(body, whole)
+            elif self._downstream:
+                if body and self._reader:
+                    self._reader.feed(body)
+                self._downstream.end(body, whole=whole)
+                if whole:
+                    self._response_is_whole()
+        except Exception as error:
+            self._fault(error)
+
+    def on_response_body(self, data: bytes) -> None:
+        try:
+            if self._held is not None:
+                self._examine(self._held, data, False)
+            elif self._downstream:
+                if self._waiting is not _CLIENT_READS:
+                    self._due = monotonic() + self._rules.timeouts.limits[self._waiting]
+                self._downstream.write(data)
+                if self._reader:
+                    self._reader.feed(data)
         except Exception as error:
             self._fault(error)
 
@@ -290,15 +307,6 @@ class Transfer:
             self._reader = UsageReader(downstream.framing, downstream.content_encoding.decode("latin-1"))
             if body:
                 self._reader.feed(body)
-        if whole:
-            self._response_is_whole()
-
-    def _pass_on(self, body: bytes, whole: bool) -> None:
-        self._progress()
-        assert self._downstream
-        self._downstream.write(body, whole=whole)
-        if body and self._reader:
-            self._reader.feed(body)
         if whole:
             self._response_is_whole()
 

@@ -45,10 +45,13 @@ class Receiver(Protocol):
     """Who asked: told of everything that comes of its request, from within `data_received`."""
 
     def on_response(self, head: ResponseHead | None, body: bytes, whole: bool) -> None:
-        """What one read brought: the head once, body bytes without their transfer framing, and the end.
+        """What one read brought that had the head in it, or the end: with body bytes, without their framing.
 
         When `whole` comes, the connection may be back in the pool already.
         """
+
+    def on_response_body(self, data: bytes) -> None:
+        """What one read brought of the body between the two."""
 
     def on_response_failed(self, failure: Failure) -> None: ...
     def on_upload_flow(self) -> None:
@@ -187,7 +190,12 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._surplus = True
         if not self._in_head:
-            self._deliver()
+            if self._head or self._complete:
+                self._deliver()
+            elif (body := self._body) and self._receiver:  # the way of nearly every read of a stream
+                data = body[0] if len(body) == 1 else b"".join(body)
+                body.clear()
+                self._receiver.on_response_body(data)
         elif self._head_bytes > MAX_HEAD_BYTES:
             self._fail(Failure.MALFORMED)
 

@@ -67,16 +67,10 @@ class ResponseHead:
         lines = self.lines
         for name, value in headers:
             fate = _fate(name)
-            if fate == _PASSES or fate >= _CONTENT_TYPE:
-                if fate == _CONTENT_TYPE:
-                    self.content_type = self.content_type or value.lower()
-                elif fate == _CONTENT_ENCODING:
-                    self.content_encoding = self.content_encoding or value.strip().lower()
-                elif fate == _RETRY_AFTER:
-                    self.has_retry_after = True
-                elif fate == _REQUEST_ID:
-                    self.request_id = self.request_id or value
-                    continue
+            if fate == _PASSES:
+                lines.append(name + b": " + value)
+            elif fate == _CONTENT_TYPE:
+                self.content_type = self.content_type or value.lower()
                 lines.append(name + b": " + value)
             elif fate == _CONTENT_LENGTH:
                 self.content_length = value
@@ -84,6 +78,14 @@ class ResponseHead:
                 if value.strip().lower() != b"chunked":
                     raise ValueError("a transfer coding that can't be passed on")
                 self.chunked = True
+            elif fate == _CONTENT_ENCODING:
+                self.content_encoding = self.content_encoding or value.strip().lower()
+                lines.append(name + b": " + value)
+            elif fate == _RETRY_AFTER:
+                self.has_retry_after = True
+                lines.append(name + b": " + value)
+            elif fate == _REQUEST_ID:
+                self.request_id = self.request_id or value
             elif fate == _CONNECTION and (tokens := value.lower()) not in (b"close", b"keep-alive"):
                 named_hop_by_hop += [token.strip() for token in tokens.split(b",")]
         if named_hop_by_hop:
