@@ -3,8 +3,9 @@
 A pipe or a journal whose reader stalls blocks `write(2)` for as long as it likes. Only one worker thread
 waits for it; the event loop gathers lines meanwhile, up to a limit, and drops and counts what comes after.
 
-Several processes may write to one pipe or socket: what is written at once then has at most PIPE_BUF bytes,
-which the kernel never mixes with another's, and ends with a line. (A file takes a write of any size whole.)
+Where several processes write to one pipe or socket, what is written at once has at most PIPE_BUF bytes, which
+the kernel never mixes with another's, and ends with a line. (A file takes a write of any size whole.) By itself a
+process writes as much as a pipe holds, for each write costs the event loop a turn of the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -25,18 +26,20 @@ _diagnostics = logging.getLogger(__name__)
 
 
 class LineWriter:
-    """Writes lines to `fd`, which stays the caller's to close.
+    """Writes lines to `fd`, which stays the caller's to close. `shared`: other processes write lines to it, too.
 
     Everything but the write itself happens on the event loop of the first `write`. At most `limit` bytes are
     held, those being written included. `close` waits at most `close_seconds` for a reader that has stalled.
     """
 
-    def __init__(self, fd: int, *, limit: int = LIMIT_BYTES, close_seconds: float = 5.0) -> None:
+    def __init__(
+        self, fd: int, *, shared: bool = False, limit: int = LIMIT_BYTES, close_seconds: float = 5.0
+    ) -> None:
         self.dropped = 0
         """Lines lost so far: over the limit, or refused by the file descriptor."""
         self._fd = fd
         mode = os.fstat(fd).st_mode
-        self._may_mix = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+        self._may_mix = shared and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
         self._limit = limit
         self._close_seconds = close_seconds
         self._buffer = bytearray()

@@ -15,11 +15,11 @@ class Observer:
     """Told of every request's begin and end, on the event loop. One for each process.
 
     `models` are the catalog's ids: the only ones that get metrics of their own. `log_fd` is where the access
-    log goes, standard output by default.
+    log goes, standard output by default; `shared` says that other processes' go there, too.
     """
 
-    def __init__(self, *, models: Container[str], log_fd: int = 1) -> None:
-        self._writer = LineWriter(log_fd)
+    def __init__(self, *, models: Container[str], log_fd: int = 1, shared: bool = False) -> None:
+        self._writer = LineWriter(log_fd, shared=shared)
         self._log = AccessLog(self._writer)
         self._metrics = Metrics(models=models)
 

@@ -87,7 +87,8 @@ class Gateway:
         default = config.branches.default
         if not branches.named_by_host and await self.store.default_lineage(default) is None:
             raise ConfigurationError(f'branches.default: project "default" has no branch "{default}"')
-        self.observer = Observer(models={model.id for model in config.catalog.models})
+        models = {model.id for model in config.catalog.models}
+        self.observer = Observer(models=models, shared=config.server.workers > 1)
         self._stack.push_async_callback(self.observer.close)
         pool = Pool([await self._upstream(settings) for settings in config.upstreams])
         self._stack.callback(pool.close)

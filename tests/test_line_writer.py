@@ -177,7 +177,7 @@ async def test_where_others_may_write_too_each_write_is_whole_lines_that_they_ca
     reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     lines = [*numbered(40), b"z" * (2 * select.PIPE_BUF), *numbered(40)]
     with reading, writing:
-        writer = LineWriter(writing.fileno())
+        writer = LineWriter(writing.fileno(), shared=True)
         for line in lines:
             writer.write(line)
         pieces: list[bytes] = []
