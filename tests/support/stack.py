@@ -6,7 +6,6 @@ What a process hides is there to look at: an exchange's record, the connections,
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,11 +29,13 @@ from gateway.proxy import Proxy
 from gateway.relay import Relay
 from gateway.secrets import Secret
 from gateway.stores import open_store
-from gateway.transfer import Rules, Transfer
+from gateway.transfer import Rules
 from gateway.upstreams.connection import State
 from gateway.upstreams.pool import Pool, build
+from tests.support.census import Census, sockets
 from tests.support.eventually import eventually
 from tests.support.identity import issue
+from tests.support.loop_thread import DEADLINE
 from tests.support.raw_client import RawClient
 
 UPSTREAM_KEY = "AQ.upstream-key-of-the-tests"
@@ -93,9 +94,9 @@ class Stack:
     faults: list[dict[str, Any]] = field(default_factory=list)
     """What the event loop's exception handler was told."""
 
-    def client(self, *, receive_buffer: int | None = None) -> RawClient:
+    def client(self, *, receive_buffer: int | None = None, deadline: float = DEADLINE) -> RawClient:
         """A client that is about to connect."""
-        return RawClient("127.0.0.1", self.port, receive_buffer=receive_buffer)
+        return RawClient("127.0.0.1", self.port, receive_buffer=receive_buffer, deadline=deadline)
 
     def request(
         self,
@@ -145,7 +146,7 @@ class Stack:
         """Of each open connection to the upstream."""
         return [one.state for upstream in self.pool.upstreams for one in upstream.connector.open]
 
-    async def at_rest(self, tasks_before: set[asyncio.Task[Any]]) -> None:
+    async def at_rest(self, before: Census) -> None:
         """Return once nothing of any request is left, as the relay promises; fail where something stays."""
         await eventually("no request under way", lambda: not self.proxy.open and not self.relay.live)
         await eventually(
@@ -153,15 +154,15 @@ class Stack:
             lambda: all(state is State.IDLE for state in self.upstream_states),
         )
         await eventually("every client's connection gone", lambda: not self.connections)
-        await eventually("no task left", lambda: not self._tasks() - tasks_before)
-        gc.collect()
-        left = [one for one in gc.get_objects() if isinstance(one, Transfer)]
-        # A timer that was not cancelled, or a connection that kept its receiver, would still hold it.
-        assert not left, f"{len(left)} kept after their end"
+        await eventually("no task left", lambda: not before.tasks())
+        await eventually("every client's socket closed", lambda: not sockets(local={self.port}))
+        ports = {upstream.connector.port for upstream in self.pool.upstreams}
+        await eventually(
+            "no socket but the idle ones", lambda: sockets(remote=ports) == len(self.upstream_states)
+        )
+        left = before.left()
+        assert not left, left
         assert not self.faults
-
-    def _tasks(self) -> set[asyncio.Task[Any]]:
-        return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
 @asynccontextmanager
@@ -223,9 +224,9 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
             log_path=directory / "access.log",
         )
         loop.set_exception_handler(lambda _, context: stack.faults.append(context))
-        tasks_before = asyncio.all_tasks(loop)
+        before = Census()
         yield stack
-        await stack.at_rest(tasks_before)
+        await stack.at_rest(before)
 
 
 @cache
