@@ -72,6 +72,15 @@ def fin() -> Step:
     return step
 
 
+def goodbye() -> Step:
+    """Sends TLS's close_notify without closing: all that a peer needs to know that nothing follows."""
+
+    async def step(connection: UpstreamConnection) -> None:
+        connection.say_goodbye()
+
+    return step
+
+
 def close() -> Step:
     """Closes politely: close_notify under TLS, FIN; what still comes is read and dropped, for 1 s at most."""
     return lambda connection: connection.close_politely()

@@ -68,6 +68,11 @@ class UpstreamConnection:
         """Whether neither side has left it."""
         return self.departure is None and not self._over
 
+    @property
+    def session_reused(self) -> bool:
+        """Whether the peer took up a TLS session that it had from an earlier connection."""
+        return self._tls is not None and bool(self._tls.session_reused)
+
     async def closed(self, deadline: float = DEADLINE) -> Departure:
         """How and when the peer left; known even where a script reads nothing.
 
@@ -123,14 +128,18 @@ class UpstreamConnection:
         with contextlib.suppress(OSError):  # the peer may have reset it
             self._sock.shutdown(socket.SHUT_WR)
 
-    async def close_politely(self) -> None:
-        """Sends close_notify and FIN, then lingers: closing at once would reset what is still unread."""
-        self._over = True
+    def say_goodbye(self) -> None:
+        """Sends TLS's close_notify, if there is TLS, and no FIN."""
         if self._tls is not None and self._established:
             with contextlib.suppress(OSError):
                 self._tls.unwrap()
             with contextlib.suppress(OSError):
                 self._sock.send(self._outgoing.read())
+
+    async def close_politely(self) -> None:
+        """Sends close_notify and FIN, then lingers: closing at once would reset what is still unread."""
+        self._over = True
+        self.say_goodbye()
         self.half_close()
         if not self._eof:
             self._loop.add_reader(self._sock, self._readable)
