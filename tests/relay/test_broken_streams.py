@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
 from gateway.exchange import Ending
 from tests.relay.conftest import Start
-from tests.relay.parts import CUTS, EVENT, LAST_EVENT, STREAM_HEAD, case, error_event, refusal
+from tests.relay.parts import CUTS, EVENT, LAST_EVENT, SSE, STREAM_HEAD, case, error_event, refusal
 from tests.support.raw_client import RawResponse
 from tests.support.raw_upstream import RawUpstream
-from tests.support.script import Step, chunk, close, mark, rst, send, wait_for
+from tests.support.script import Step, chunk, close, mark, response_bytes, rst, send, wait_for
 from tests.support.stack import Stack
 from tests.support.tls import TestCertificates
 
@@ -81,6 +82,45 @@ async def test_a_chunked_stream_that_breaks(
                 assert exchange.response_bytes == len(broken.seen)
 
 
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_json_array_that_breaks(
+    cut: str, scheme: str, start: Start, certificates: TestCertificates
+) -> None:
+    """In the same places as a stream of events; there is no event that could say so."""
+    places = {what: one for what, one in CHUNKED.items() if one.sent.startswith(STREAM_HEAD)}
+    assert len(places) > 10
+    with RawUpstream(tls=certificates.server.context() if scheme == "https" else None) as upstream:
+        stack = await start(upstream.url, ca_file=certificates.ca_file)
+        for number, (what, one) in enumerate(places.items()):
+            with case(what):
+                broken = Break(one.sent.replace(STREAM_HEAD, JSON_HEAD), one.seen, False)
+                answer = await _relay(stack, upstream, broken, CUTS[cut], number)
+                assert (answer.status, answer.body) == (200, broken.seen)
+                assert answer.ended == "eof_without_terminator"
+                assert (await stack.exchange(number)).ending is Ending.TRUNCATED
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_what_breaks_right_after_its_last_byte_is_whole(
+    cut: str, framing: Literal["length", "chunked"], scheme: str, start: Start, certificates: TestCertificates
+) -> None:
+    whole = response_bytes(200, [SSE], [EVENT, LAST_EVENT], framing)
+    with RawUpstream(tls=certificates.server.context() if scheme == "https" else None) as upstream:
+        stack = await start(upstream.url, ca_file=certificates.ca_file)
+        upstream.answer_always([send(whole), *CUTS[cut]])
+        async with stack.client() as client:
+            for number in range(3):
+                await client.send(stack.request())
+                answer = await client.read_response()
+                assert (answer.body, answer.ended) == (EVENT + LAST_EVENT, "complete")
+                assert (await stack.exchange(number)).ending is Ending.COMPLETE
+                await upstream.connections_open(0)
+        assert upstream.total_connections == 3
+
+
 async def _relay(
     stack: Stack, upstream: RawUpstream, broken: Break, cut: list[Step], number: int
 ) -> RawResponse:
@@ -104,7 +144,7 @@ async def test_a_body_shorter_than_announced(
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\n"
     with RawUpstream(tls=certificates.server.context() if scheme == "https" else None) as upstream:
         stack = await start(upstream.url, ca_file=certificates.ca_file)
-        for number, seen in enumerate([b"", EVENT, EVENT[:9]]):
+        for number, seen in enumerate([b"", EVENT, EVENT[:9], bytes(999)]):
             with case(seen):
                 answer = await _relay(stack, upstream, Break(head + seen, seen, False), CUTS[cut], number)
                 assert (answer.body, answer.ended) == (seen, "short")
@@ -124,23 +164,39 @@ async def test_a_body_until_the_close_that_is_not_closed_properly(
         assert (await stack.exchange()).ending is Ending.TRUNCATED
 
 
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+BEFORE_THE_END_OF_THE_HEAD = {
+    "nothing": b"",
+    "one byte": b"H",
+    "the status line without its end": b"HTTP/1.1 200 OK",
+    "in a header": STREAM_HEAD[:-3],
+    "all but the last byte": STREAM_HEAD[:-1],
+    "an interim answer": INTERIM,
+    "half an interim answer": INTERIM[:30],
+    "interim answers and half a head": INTERIM + INTERIM + STREAM_HEAD[:30],
+}
+
+
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize("sent", [b"", b"H", b"HTTP/1.1 200 OK", STREAM_HEAD[:-3], STREAM_HEAD[:-1]])
+@pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_an_upstream_that_breaks_before_its_first_byte(
-    cut: str, sent: bytes, stack: Stack, upstream: RawUpstream
+    cut: str, scheme: str, start: Start, certificates: TestCertificates
 ) -> None:
-    upstream.answer_always([send(sent), *CUTS[cut]])
-    async with stack.client() as client:
-        for number in range(2):
-            await client.send(stack.request())
-            assert refusal(await client.read_response()) == (502, "UPSTREAM_FAILED")
-            exchange = await stack.exchange(number)
-            assert (exchange.ending, exchange.status, exchange.reason) == (
-                Ending.REFUSED,
-                502,
-                "UPSTREAM_FAILED",
-            )
-    assert upstream.total_connections == 2
+    with RawUpstream(tls=certificates.server.context() if scheme == "https" else None) as upstream:
+        stack = await start(upstream.url, ca_file=certificates.ca_file)
+        async with stack.client() as client:
+            for number, (what, sent) in enumerate(BEFORE_THE_END_OF_THE_HEAD.items()):
+                with case(what):
+                    upstream.answer_next([send(sent), *CUTS[cut]])
+                    await client.send(stack.request())
+                    assert refusal(await client.read_response()) == (502, "UPSTREAM_FAILED")
+                    exchange = await stack.exchange(number)
+                    assert (exchange.ending, exchange.status, exchange.reason) == (
+                        Ending.REFUSED,
+                        502,
+                        "UPSTREAM_FAILED",
+                    )
+        assert upstream.total_connections == len(BEFORE_THE_END_OF_THE_HEAD)
 
 
 async def test_usage_of_a_stream_that_breaks_is_what_came_last(stack: Stack, upstream: RawUpstream) -> None:
