@@ -88,17 +88,49 @@ async def test_grows_too_large_under_an_answer(start: Start, upstream: RawUpstre
     assert (await stack.exchange()).ending is Ending.TRUNCATED
 
 
-async def test_the_default_limit_is_32_mebibytes(stack: Stack, upstream: RawUpstream) -> None:
+LARGEST = bytes(32 << 20)
+"""As large as a body may be where nothing is configured."""
+framings = pytest.mark.parametrize("framing", ["length", "chunked"])
+
+
+@framings
+async def test_32_mebibytes_pass(framing: str, stack: Stack, upstream: RawUpstream) -> None:
     upstream.answer_next([send(WHOLE)])
-    body = bytes(32 << 20)
-    async with stack.client() as client:
-        await client.send(stack.request(b"", framing=b"Content-Length: %d" % len(body)))
-        await client.send(body)
-        assert (await client.read_response(deadline=20)).body == UNARY
-    assert upstream.requests[0].body == body
-    async with stack.client() as client:
-        await client.send(stack.request(b"", framing=b"Content-Length: %d" % (len(body) + 1)))
+    async with stack.client(deadline=30) as client:
+        if framing == "chunked":
+            await client.send(stack.chunked_request())
+            for at in range(0, len(LARGEST), 1 << 20):
+                await client.send(chunk(LARGEST[at : at + (1 << 20)]))
+            await client.send(LAST_CHUNK)
+        else:
+            await client.send(stack.request(b"", framing=b"Content-Length: %d" % len(LARGEST)))
+            await client.send(LARGEST)
+        assert (await client.read_response()).body == UNARY
+    assert upstream.requests[0].body == LARGEST
+    exchange = await stack.exchange()
+    assert (exchange.ending, exchange.request_bytes) == (Ending.COMPLETE, len(LARGEST))
+
+
+@framings
+async def test_32_mebibytes_and_one_byte_do_not(framing: str, stack: Stack, upstream: RawUpstream) -> None:
+    """Without a length that shows only at the last byte, when the upstream has all the others."""
+    upstream.answer_next([keep_open()], after_body=False)
+    async with stack.client(deadline=30) as client:
+        if framing == "chunked":
+            await client.send(stack.chunked_request(chunk(LARGEST)))
+            await (await upstream.request()).body_received(len(LARGEST), deadline=30)
+            await client.send(chunk(b"1"))
+        else:
+            await client.send(stack.request(b"", framing=b"Content-Length: %d" % (len(LARGEST) + 1)))
         assert refusal(await client.read_response()) == TOO_LARGE
+        assert await client.peer_left() == "fin"
+    if framing == "chunked":
+        await upstream.requests[0].closed()
+        assert (len(upstream.requests[0].body), upstream.requests[0].body_complete) == (len(LARGEST), False)
+    else:
+        assert upstream.total_connections == 0
+    exchange = await stack.exchange()
+    assert (exchange.ending, exchange.status) == (Ending.REFUSED, 413)
 
 
 BAD_CHUNKS = {
