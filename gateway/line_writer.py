@@ -3,9 +3,10 @@
 A pipe or a journal whose reader stalls blocks `write(2)` for as long as it likes. Only one worker thread
 waits for it; the event loop gathers lines meanwhile, up to a limit, and drops and counts what comes after.
 
-Where several processes write to one pipe or socket, what is written at once has at most PIPE_BUF bytes, which
-the kernel never mixes with another's, and ends with a line. (A file takes a write of any size whole.) By itself a
-process writes as much as a pipe holds, for each write costs the event loop a turn of the interpreter's lock.
+Where several processes write to one pipe or socket, what is written at once has at most PIPE_BUF bytes,
+which the kernel never mixes with another's, and ends with a line. (A file takes a write of any size whole.)
+A process by itself writes as much as a pipe holds, for each write costs the event loop a turn of the
+interpreter's lock.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _diagnostics = logging.getLogger(__name__)
 
 
 class LineWriter:
-    """Writes lines to `fd`, which stays the caller's to close. `shared`: other processes write lines to it, too.
+    """Writes lines to `fd`, which stays the caller's to close; `shared`: other processes write to it, too.
 
     Everything but the write itself happens on the event loop of the first `write`. At most `limit` bytes are
     held, those being written included. `close` waits at most `close_seconds` for a reader that has stalled.
