@@ -55,18 +55,7 @@ class Program:
 
     def pids(self) -> list[int]:
         """The process and all that descend from it."""
-        children: dict[int, list[int]] = {}
-        for directory in Path("/proc").iterdir():
-            if directory.name.isdecimal():
-                try:
-                    parent = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
-                except OSError:
-                    continue  # it has just ended
-                children.setdefault(parent, []).append(int(directory.name))
-        found = [self.popen.pid]
-        for pid in found:
-            found.extend(children.get(pid, []))
-        return found
+        return processes(self.popen.pid)
 
     def wait_for_line(self, pattern: str) -> re.Match[str]:
         """The first match in its output, now or soon. Raises BenchmarkError."""
@@ -145,6 +134,22 @@ def start(
         if drain and drain.stdin:
             drain.stdin.close()
     return Program(name, popen, drain, output)
+
+
+def processes(pid: int) -> list[int]:
+    """That process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdecimal():
+            try:
+                parent = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it has just ended
+            children.setdefault(parent, []).append(int(directory.name))
+    found = [pid]
+    for one in found:
+        found.extend(children.get(one, []))
+    return found
 
 
 def free_port() -> int:

@@ -47,6 +47,18 @@ async def answer_to(*script: Step) -> RawResponse:
             return await client.read_response()
 
 
+async def test_a_forgetful_upstream_keeps_only_what_is_open() -> None:
+    with RawUpstream(forgetful=True) as upstream:
+        async with client_of(upstream) as client, client_of(upstream) as other:
+            for one in (client, client, other):
+                await one.send(HEAD + b"body")
+                assert (await one.read_response()).body == b"{}"
+            assert (upstream.open_connections, len(upstream.connections)) == (2, 2)
+            client.close()
+            await upstream.until("one connection", lambda: len(upstream.connections) == 1)
+        assert upstream.requests == []
+
+
 async def test_requests_are_recorded_as_sent() -> None:
     with RawUpstream() as upstream:
         async with client_of(upstream) as client:

@@ -28,7 +28,8 @@ class RawUpstream:
 
     Each request takes the next script of the queue (`answer_next`), or the default (`answer_always`). Leaving
     the context raises `AssertionError` if a peer sent anything but HTTP/1.1, or a script failed;
-    another error that leaves it gets a note of what the upstream has seen.
+    another error that leaves it gets a note of what the upstream has seen. A `forgetful` one records no
+    request, and of connections only the present ones: for a run so long that its records would fill memory.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class RawUpstream:
         tls: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
         send_buffer: int | None = None,
+        forgetful: bool = False,
     ) -> None:
         self.tls = tls
         self.requests: list[UpstreamRequest] = []
@@ -49,6 +51,7 @@ class RawUpstream:
         self._default = Answer(_DEFAULT)
         self._events: set[str] = set()
         self._watched: dict[int, UpstreamConnection] = {}
+        self._forgetful = forgetful
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._listener.setblocking(False)
         for option, size in ((socket.SO_RCVBUF, receive_buffer), (socket.SO_SNDBUF, send_buffer)):
@@ -174,14 +177,17 @@ class RawUpstream:
     def record(self, connection: UpstreamConnection, head: Head) -> tuple[UpstreamRequest, Answer]:
         """Notes a request whose head has arrived, and takes what is to be done with it."""
         request = UpstreamRequest(connection, len(self.requests), head)
-        connection.requests.append(request)
-        self.requests.append(request)
+        if not self._forgetful:
+            connection.requests.append(request)
+            self.requests.append(request)
         return request, self._answers.popleft() if self._answers else self._default
 
     def forget(self, sock: socket.socket) -> None:
         """Stops watching a socket that is about to be closed."""
         self._departures.unregister(sock)
-        del self._watched[sock.fileno()]
+        connection = self._watched.pop(sock.fileno())
+        if self._forgetful:
+            self.connections.remove(connection)
 
     async def event(self, event: str) -> None:
         """Waits for an event. In the upstream's thread only."""

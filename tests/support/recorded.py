@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.support.machine import left_out
 
-_FILE = Path(__file__).parents[2] / ".." / "shared" / "recorded" / "exchanges.jsonl"
+RECORDINGS = Path(__file__).parents[2] / ".." / "shared" / "recorded" / "exchanges.jsonl"
+"""The file, which is not part of the project and may be lacking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ class RecordedExchange:
 @cache
 def recorded_exchanges() -> tuple[RecordedExchange, ...]:
     """All of them, in the file's order. Skips the test, or the module being collected, without the file."""
-    if not _FILE.is_file():
+    if not RECORDINGS.is_file():
         left_out("the recorded exchanges (shared/recorded) are not there")
-    return tuple(_exchange(json.loads(line)) for line in _FILE.read_text("utf-8").splitlines())
+    return tuple(_exchange(json.loads(line)) for line in RECORDINGS.read_text("utf-8").splitlines())
 
 
 def _exchange(line: dict[str, Any]) -> RecordedExchange:
@@ -74,12 +75,15 @@ def _exchange(line: dict[str, Any]) -> RecordedExchange:
 
 def last_usage(exchange: RecordedExchange) -> dict[str, Any] | None:
     """The last top-level `usageMetadata` of the response, as JSON; None where there is none."""
+    usages = [one["usageMetadata"] for one in response_objects(exchange) if "usageMetadata" in one]
+    return usages[-1] if usages else None
+
+
+def response_objects(exchange: RecordedExchange) -> list[dict[str, Any]]:
+    """The JSON objects of the response, in their order: of a stream one for each event or element."""
     text = (gzip.decompress(exchange.body) if exchange.compressed else exchange.body).decode("utf-8")
     if exchange.alt == "sse" and exchange.status == 200:
         events = text.replace("\r\n", "\n").split("\n\n")
-        objects = [json.loads(event.removeprefix("data:")) for event in events if event.strip()]
-    else:
-        whole = json.loads(text)
-        objects = whole if isinstance(whole, list) else [whole]
-    usages = [one["usageMetadata"] for one in objects if "usageMetadata" in one]
-    return usages[-1] if usages else None
+        return [json.loads(event.removeprefix("data:")) for event in events if event.strip()]
+    whole = json.loads(text)
+    return whole if isinstance(whole, list) else [whole]
