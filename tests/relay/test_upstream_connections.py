@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +23,8 @@ from tests.support.script import (
     stop_reading,
     wait_for,
 )
-from tests.support.stack import Stack
-from tests.support.tls import TestCertificates
+from tests.support.stack import UPSTREAM_KEY, Stack
+from tests.support.tls import TestCertificates, make_certificates
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -129,19 +130,59 @@ async def test_an_upstream_that_breaks_off_under_an_upload(
     assert (await stack.exchange()).ending is Ending.REFUSED
 
 
-@pytest.mark.parametrize("trusted", ["nobody", "another name"])
+@pytest.mark.parametrize(
+    "case", ["trusted by nobody", "trusted by others", "for another name", "expired", "not yet valid"]
+)
 async def test_a_certificate_that_does_not_fit(
-    trusted: str, start: Start, certificates: TestCertificates, caplog: pytest.LogCaptureFixture
+    case: str,
+    start: Start,
+    certificates: TestCertificates,
+    other_certificates: TestCertificates,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    server = certificates.server if trusted == "nobody" else certificates.wrong_name
-    ca_file = None if trusted == "nobody" else certificates.ca_file
-    with RawUpstream(tls=server.context()) as upstream:
+    """The upstream never sees a request, nor so the key."""
+    ca_file: Path | None = certificates.ca_file
+    if case.startswith("trusted"):
+        ca_file = None if case == "trusted by nobody" else other_certificates.ca_file
+    servers = {
+        "for another name": certificates.wrong_name,
+        "expired": certificates.expired,
+        "not yet valid": certificates.not_yet_valid,
+    }
+    with RawUpstream(tls=servers.get(case, certificates.server).context()) as upstream:
         stack = await start(upstream.url, ca_file=ca_file)
         for _ in range(2):
             assert refusal(await ask(stack)) == (502, "UPSTREAM_FAILED")
         await upstream.connections_open(0)
         assert upstream.total_requests == 0
+        assert (await stack.exchange()).ending is Ending.REFUSED
     assert "SSLCertVerificationError" in caplog.text
+    assert UPSTREAM_KEY not in caplog.text
+
+
+@pytest.fixture(scope="module")
+def other_certificates(tmp_path_factory: pytest.TempPathFactory) -> TestCertificates:
+    return make_certificates(tmp_path_factory.mktemp("other"))
+
+
+async def test_a_certificate_that_fits_by_the_upstreams_name(
+    start: Start, certificates: TestCertificates
+) -> None:
+    with RawUpstream(tls=certificates.server.context()) as upstream:
+        stack = await start(upstream.url.replace("127.0.0.1", "localhost"), ca_file=certificates.ca_file)
+        upstream.answer_always([send(WHOLE)])
+        assert (await ask(stack)).body == UNARY
+        assert upstream.requests[0].header("x-goog-api-key") == [UPSTREAM_KEY]
+
+
+async def test_a_later_connection_resumes_the_session(start: Start, certificates: TestCertificates) -> None:
+    with RawUpstream(tls=certificates.server.context()) as upstream:
+        stack = await start(upstream.url, ca_file=certificates.ca_file)
+        upstream.answer_always([send(WHOLE.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))])
+        async with asyncio.timeout(10):
+            while not upstream.total_connections or not upstream.connections[-1].session_reused:
+                assert (await ask(stack)).body == UNARY
+        assert not upstream.connections[0].session_reused
 
 
 async def test_an_upstream_that_speaks_no_tls(start: Start, upstream: RawUpstream) -> None:
