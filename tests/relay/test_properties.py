@@ -26,7 +26,7 @@ from tests.relay.parts import (
 from tests.support.eventually import eventually
 from tests.support.raw_client import RawClient, RawResponse
 from tests.support.raw_upstream import RawUpstream
-from tests.support.script import LAST_CHUNK, Script, chunk, response, response_bytes, send
+from tests.support.script import LAST_CHUNK, Script, chunk, close, pause, response, response_bytes, send
 from tests.support.script import cut as cut_at
 from tests.support.stack import Stack
 
@@ -58,6 +58,47 @@ async def test_any_answer_cut_anywhere(
         await client.send(stack.request(action="generateContent"))
         assert (await client.read_response()).body == UNARY
     assert (await stack.exchange(before)).response_bytes == len(answer.body)
+
+
+async def test_an_answer_cut_once_at_every_byte(stack: Stack, upstream: RawUpstream) -> None:
+    """An interim head, extensions and a trailer among it. The two parts never come in one read."""
+    whole = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + SENT[: -len(LAST_CHUNK)]
+    whole += b'%x;a="b"\r\n%b\r\n000;c\r\nX-A: b\r\n\r\n' % (len(EVENT), EVENT)
+    async with stack.client() as client:
+        for at in range(1, len(whole)):
+            upstream.answer_next([send(whole[:at]), pause(0.0005), send(whole[at:])])
+            await client.send(stack.request())
+            answer = await client.read_response()
+            assert (answer.status, answer.body, answer.ended) == (200, BODY + EVENT, "complete"), at
+    assert upstream.total_connections == 1
+
+
+async def test_an_answer_byte_by_byte(stack: Stack, upstream: RawUpstream) -> None:
+    framings: list[Framing] = ["length", "chunked", "close"]
+    async with stack.client() as client:
+        for framing in framings:
+            upstream.answer_next(response(200, [SSE], STREAM, framing, splits=range(2000), gap=0.0005))
+            await client.send(stack.request())
+            answer = await client.read_response()
+            assert (answer.status, answer.body, answer.ended) == (200, BODY, "complete")
+
+
+async def test_an_upstream_that_breaks_at_every_byte(stack: Stack, upstream: RawUpstream) -> None:
+    for length in range(len(SENT)):
+        upstream.answer_next([send(SENT[:length]), close()])
+        async with stack.client() as client:
+            await client.send(stack.request())
+            answer = await client.read_response()
+        exchange = await stack.exchange(length)
+        if length < SENT.index(b"\r\n\r\n") + 4:
+            assert refusal(answer) == (502, "UPSTREAM_FAILED")
+            assert exchange.ending is Ending.REFUSED
+        else:
+            assert (answer.status, answer.ended) == (200, "eof_without_terminator")
+            passed = answer.body[: exchange.response_bytes]
+            assert BODY.startswith(passed)
+            assert answer.body == passed or error_event(answer.body, passed) == 502
+            assert exchange.ending is Ending.TRUNCATED
 
 
 @examples

@@ -8,9 +8,19 @@ import pytest
 
 from gateway.exchange import Ending
 from tests.relay.conftest import Start
-from tests.relay.parts import EVENT, JSON, LAST_EVENT, SSE, STREAM_HEAD, UNARY, WHOLE
+from tests.relay.parts import EVENT, JSON, LAST_EVENT, SSE, STREAM_HEAD, UNARY, WHOLE, refusal
 from tests.support.raw_upstream import RawUpstream
-from tests.support.script import LAST_CHUNK, Step, chunk, close, response, response_bytes, send, wait_for
+from tests.support.script import (
+    LAST_CHUNK,
+    Step,
+    chunk,
+    close,
+    keep_open,
+    response,
+    response_bytes,
+    send,
+    wait_for,
+)
 from tests.support.stack import Stack
 from tests.support.tls import TestCertificates
 
@@ -105,17 +115,42 @@ async def test_interim_answers_end_at_the_gateway(interim: int, stack: Stack, up
     assert upstream.total_connections == 1
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 999", b"Transfer-Encoding: chunked"])
+async def test_an_interim_answer_has_no_body_whatever_it_says(
+    framing: bytes, stack: Stack, upstream: RawUpstream
+) -> None:
+    upstream.answer_next([send(b"HTTP/1.1 103 Early Hints\r\n" + framing + b"\r\n\r\n" + WHOLE)])
+    async with stack.client() as client:
+        await client.send(stack.request(action="generateContent"))
+        answer = await client.read_response()
+    assert (answer.status, answer.body) == (200, UNARY)
+
+
+async def test_interim_answers_without_end_are_given_up(stack: Stack, upstream: RawUpstream) -> None:
+    upstream.answer_next([send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 3000), keep_open()])
+    async with stack.client() as client:
+        await client.send(stack.request(action="generateContent"))
+        assert refusal(await client.read_response()) == (502, "UPSTREAM_FAILED")
+    await upstream.connections_open(0)
+
+
 @pytest.mark.parametrize(
     "head",
     [
         b"204 No Content\r\n",
         b"204 No Content\r\nContent-Length: 0\r\n",
+        b"204 No Content\r\nContent-Length: 5\r\n",
         b"304 Not Modified\r\n",
         b"304 Not Modified\r\nContent-Length: 5\r\n",
+        b"304 Not Modified\r\nTransfer-Encoding: chunked\r\n",
     ],
 )
-async def test_answers_that_have_no_body(head: bytes, stack: Stack, upstream: RawUpstream) -> None:
-    upstream.answer_next([send(b"HTTP/1.1 " + head + b"X-A: b\r\n\r\n")])
+@pytest.mark.parametrize("body", [b"", b"hello", chunk(b"hello") + LAST_CHUNK])
+async def test_answers_that_have_no_body(
+    head: bytes, body: bytes, stack: Stack, upstream: RawUpstream
+) -> None:
+    """What comes all the same is no answer to the next request."""
+    upstream.answer_next([send(b"HTTP/1.1 " + head + b"X-A: b\r\n\r\n" + body)])
     upstream.answer_next([send(WHOLE)])
     async with stack.client() as client:
         await client.send(stack.request(action="generateContent"))
@@ -125,6 +160,7 @@ async def test_answers_that_have_no_body(head: bytes, stack: Stack, upstream: Ra
         assert (await stack.exchange()).ending is Ending.COMPLETE
         await client.send(stack.request(action="generateContent"))
         assert (await client.read_response()).body == UNARY
+    assert upstream.total_connections == (2 if body else 1)
 
 
 async def test_an_empty_body_of_each_framing(stack: Stack, upstream: RawUpstream) -> None:
