@@ -10,11 +10,11 @@ import pytest
 from gateway.exchange import Ending
 from gateway.upstreams.connection import State
 from tests.relay.conftest import Start
-from tests.relay.parts import LAST_EVENT, STREAM_HEAD, UNARY, WHOLE, error_event
+from tests.relay.parts import CUTS, LAST_EVENT, STREAM_HEAD, UNARY, WHOLE, error_event
 from tests.support.eventually import eventually
 from tests.support.raw_client import RawClient, RawResponse
 from tests.support.raw_upstream import RawUpstream
-from tests.support.script import LAST_CHUNK, chunk, read_body, send
+from tests.support.script import LAST_CHUNK, Script, Step, chunk, read_body, send
 from tests.support.stack import Stack
 from tests.support.upstream_connection import UpstreamConnection
 
@@ -27,14 +27,16 @@ LITTLE = 40_000
 class Behind:
     """An answer whose end the gateway reads in one call, while its client reads nothing of it."""
 
-    def __init__(self, stack: Stack, upstream: RawUpstream, end: bytes = chunk(LAST) + LAST_CHUNK) -> None:
+    def __init__(
+        self, stack: Stack, upstream: RawUpstream, end: bytes = chunk(LAST) + LAST_CHUNK, then: Script = ()
+    ) -> None:
         self.stack = stack
         self.upstream = upstream
         self.end = end
         self.sent_before = 0
         self._enough = threading.Event()
         self._all_sent = threading.Event()
-        upstream.answer_next([send(STREAM_HEAD), self._answer], after_body=False)
+        upstream.answer_next([send(STREAM_HEAD), self._answer, *then], after_body=False)
 
     async def _answer(self, connection: UpstreamConnection) -> None:
         number = 0
@@ -135,6 +137,28 @@ async def test_an_early_answer_ends_the_connection_though_the_request_gets_whole
         assert (answer.body, answer.ended) == (LAST_EVENT, "complete")
         assert await client.peer_left(deadline=2) == "fin"
     assert (await stack.exchange()).ending is Ending.COMPLETE
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("end", [chunk(LAST), chunk(LAST[:-1])], ids=["between events", "in an event"])
+async def test_an_upstream_that_breaks_off_while_its_client_is_behind(
+    cut: list[Step], end: bytes, stack: Stack, upstream: RawUpstream
+) -> None:
+    """The client gets all that came before the break, and then the word of it."""
+    behind = Behind(stack, upstream, end, cut)
+    async with stack.client(receive_buffer=4096) as client:
+        await client.send(stack.request())
+        answer = await behind.begin(client)
+        await client.read_body(answer)
+        assert answer.ended == "eof_without_terminator"
+        sent = LAST if end == chunk(LAST) else LAST[:-1]
+        passed = answer.body[: behind.sent_before + len(sent)]
+        assert passed.endswith(sent)
+        if sent == LAST:
+            assert error_event(answer.body, passed) == 502
+        else:
+            assert answer.body == passed
+    assert (await stack.exchange()).ending is Ending.TRUNCATED
 
 
 async def test_the_whole_times_deadline_for_a_client_that_is_behind(
