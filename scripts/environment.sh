@@ -56,6 +56,12 @@ make_environment() {
     printf '%s\n' "$what" >"$directory/installed"
 }
 
+# make_test_environment: .venv with the gateway beside its source and all that the tests need.
+make_test_environment() {
+    make_environment "$root/.venv" "$(fingerprint "$root/setup.cfg" "$root/pyproject.toml") clients lint test" \
+        --editable "${root}[clients,lint,test]"
+}
+
 # holds DIRECTORY WHAT: whether the environment works and holds WHAT, or WHAT with something after it.
 holds() {
     [ -f "$1/installed" ] && "$1/bin/python" -c '' 2>/dev/null || return 1
