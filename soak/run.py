@@ -64,6 +64,9 @@ class Soak:
         chance = self._chance("warm-up")
         for _ in range(WARM_UP_ACTIONS):
             await self._attempt("warm-up", usual.pipeline(self._traffic, chance))
+            if self.ledger.violations:
+                self._over.set()
+                break
         before, upstream_before = await self._at_rest(), self._upstream.report()
         try:
             await self._traffic_for(seconds, show)
