@@ -33,7 +33,7 @@ OTHERS: dict[str, Start] = {"litellm": start_litellm, "portkey": start_portkey}
 """Measured only when asked for, in what they can be asked, over plain TCP."""
 
 BINARIES = PROJECT / "build" / "benchmarks"
-SECONDS, QUICK_SECONDS = 1.5, 0.7
+SECONDS, QUICK_SECONDS = 1.0, 0.7
 REPEATS = 5
 
 
