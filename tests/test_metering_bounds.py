@@ -17,6 +17,8 @@ TAIL = b'"usageMetadata":{"promptTokenCount":3,"totalTokenCount":9}}'
 PIECE = 64 * 1024
 KEPT = 80 * 1024
 """The most between two calls: of one document 64 KiB, and the reader itself."""
+OPEN = 8 * 1024
+"""The most that a stream of small events holds."""
 PEAK = 512 * 1024
 """The most at any time: that, and passing copies of one piece."""
 
@@ -92,7 +94,22 @@ def test_memory_for_a_long_event_stream(unit: bytes) -> None:
     assert_little_memory(reader, repeat(unit * (PIECE // len(unit)), 10))
 
 
-def test_memory_for_a_gzip_bomb() -> None:
+@pytest.mark.parametrize("size", [2, 100, 400])
+def test_an_open_stream_holds_little_however_small_its_pieces(size: int) -> None:
+    event = b'data: {"candidates":[{"content":{"parts":[{"text":"' + b"word " * 50 + b'"}]}}]}\r\n\r\n'
+    body = memoryview(event * 200)
+    reader = UsageReader(Framing.SSE, "")
+    tracemalloc.start()
+    try:
+        for start in range(0, len(body), size):
+            reader.feed(bytes(body[start : start + size]))
+            assert tracemalloc.get_traced_memory()[0] < OPEN
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [100_000, 10_000])
+def test_memory_for_a_gzip_bomb(size: int) -> None:
     compressor = zlib.compressobj(wbits=31)
     bomb = compressor.compress(b'[{"a":"')
     for filling in repeat(bytes(PIECE), 800):
@@ -100,7 +117,7 @@ def test_memory_for_a_gzip_bomb() -> None:
     bomb += compressor.compress(b'",' + TAIL + b"]") + compressor.flush()
     assert len(bomb) < PIECE  # of 50 MB
     reader = UsageReader(Framing.JSON_ARRAY, "gzip")
-    assert_little_memory(reader, [bomb])
+    assert_little_memory(reader, cut_at(bomb, range(0, len(bomb), size)))
     assert reader.usage == Usage(prompt=3, total=9)
 
 
@@ -115,6 +132,7 @@ def test_nothing_inflated_stays_behind_at_the_bound_of_a_piece() -> None:
             inflated = zlib.decompressobj(31).decompress(body[:cut])
             truly = read(Framing.JSON_ARRAY, [inflated])
             assert read(Framing.JSON_ARRAY, [body[:cut]], "gzip") == truly, (before, cut)
+            assert read(Framing.JSON_ARRAY, [body[:12], body[12:cut]], "gzip") == truly, (before, cut)
 
 
 @pytest.mark.parametrize("framing", list(Framing))

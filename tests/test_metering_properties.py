@@ -12,7 +12,7 @@ from gateway.metering.document import read_document
 from gateway.metering.findings import Findings
 from gateway.metering.response import decode
 from gateway.metering.scanner import Scanner
-from tests.support.metering import Found, by_byte, cut_at, expected, read
+from tests.support.metering import Found, by_byte, by_event, cut_at, expected, read
 
 at_any_pace = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine too
 
@@ -59,11 +59,19 @@ scalars = st.one_of(texts, numbers, st.sampled_from(["null", "true", "false"]))
 
 
 @st.composite
-def objects(draw: st.DrawFn, values: st.SearchStrategy[str], names: st.SearchStrategy[str] = keys) -> str:
-    pairs = draw(st.lists(st.tuples(space, names, space, space, values, space), max_size=6))
+def members(draw: st.DrawFn, pairs: st.SearchStrategy[tuple[str, str]]) -> str:
+    """An object of these pairs of key and value, either as it is spelled."""
+    spaced = draw(st.lists(st.tuples(space, pairs, space, space, space), max_size=6))
     return (
-        "{" + ",".join(f"{a}{key}{b}:{c}{value}{d}" for a, key, b, c, value, d in pairs) + draw(space) + "}"
+        "{"
+        + ",".join(f"{a}{key}{b}:{c}{value}{d}" for a, (key, value), b, c, d in spaced)
+        + draw(space)
+        + "}"
     )
+
+
+def objects(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return members(st.tuples(keys, values))
 
 
 @st.composite
@@ -77,28 +85,32 @@ def named(*names: str) -> st.SearchStrategy[str]:
 
 
 any_json = st.recursive(scalars, lambda inner: objects(inner) | arrays(inner), max_leaves=12)
-counts = objects(numbers | any_json, named(*[name for name in WANTED if name.endswith("Count")]) | keys)
-candidate = objects(texts | numbers | any_json, named("finishReason") | keys)
-feedback = objects(texts | any_json, named("blockReason") | keys)
+unwanted = st.tuples(strings(st.text(max_size=5)), any_json)
+whole_numbers = st.sampled_from(["0", "1", "12", "9007199254740992"])
+reasons = texts | whole_numbers | st.just("null")
 
 
-@st.composite
-def responses(draw: st.DrawFn, other: st.SearchStrategy[str] = any_json) -> str:
+def responses(other: st.SearchStrategy[str] = numbers | any_json) -> st.SearchStrategy[str]:
     """Response objects; `other` is what may stand instead of a value of the right type."""
-    fields = st.one_of(
-        st.tuples(named("usageMetadata"), counts | other),
-        st.tuples(named("candidates"), arrays(candidate) | arrays(candidate | other) | other),
-        st.tuples(named("promptFeedback"), feedback | other),
-        st.tuples(named("modelVersion"), texts | other),
-        st.tuples(named("error"), any_json),
-        st.tuples(strings(st.text(max_size=5)), any_json),
+
+    def record(*wanted: st.SearchStrategy[tuple[str, str]]) -> st.SearchStrategy[str]:
+        return members(st.one_of(*wanted, unwanted, st.tuples(keys, other)))
+
+    def value(right: st.SearchStrategy[str], *names: str) -> st.SearchStrategy[tuple[str, str]]:
+        return st.tuples(named(*names), right | other)
+
+    counts = record(value(whole_numbers, *[name for name in WANTED if name.endswith("Count")]))
+    return record(
+        value(counts, "usageMetadata"),
+        value(arrays(record(value(reasons, "finishReason")) | other), "candidates"),
+        value(record(value(reasons, "blockReason")), "promptFeedback"),
+        value(texts, "modelVersion"),
+        value(any_json, "error"),
     )
-    pairs = draw(st.lists(st.tuples(space, fields, space), max_size=6))
-    return "{" + ",".join(f"{a}{key}{b}:{value}{b}" for a, (key, value), b in pairs) + draw(space) + "}"
 
 
 documents = st.one_of(responses(), arrays(responses()), arrays(responses() | any_json), any_json)
-splits = st.lists(st.integers(0, 2000), max_size=8)
+splits = st.lists(st.integers(0, 2000) | st.integers(0, 20_000), max_size=8)
 
 
 def found(findings: Findings) -> Found:
@@ -166,7 +178,7 @@ def test_what_is_well_typed_takes_the_short_way(text: str) -> None:
 
 @st.composite
 def event_streams(draw: st.DrawFn) -> tuple[bytes, list[str]]:
-    """A stream, and the texts of the documents in it."""
+    """A stream, of a few bytes or of some ten thousand, and the texts of the documents in it."""
     end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
     noise = st.lists(
         st.sampled_from([": comment", "event: message", "id: {}", "retry: 10", "data", "x"]), max_size=2
@@ -179,8 +191,9 @@ def event_streams(draw: st.DrawFn) -> tuple[bytes, list[str]]:
         if bare:
             lines += ["", text.translate(SPACES), ""]
             continue
+        parts[0] = " " * draw(st.sampled_from([0, 0, 300, 1200, 5000])) + parts[0]
         for part in parts:
-            lines += [draw(st.sampled_from(["data:", "data: "])) + part, *draw(noise)]
+            lines += [draw(st.sampled_from(["data:", "data: ", "data: "])) + part, *draw(noise)]
         lines += [""] * draw(st.integers(1, 2))
     bom = draw(st.sampled_from(["", "\ufeff"]))
     return (bom + end.join(lines) + end * draw(st.integers(0, 2))).encode(), texts
@@ -196,7 +209,26 @@ def test_any_event_stream_at_any_split(stream: tuple[bytes, list[str]], places: 
     truly = expected(json.loads(text) for text in texts)
     assert read(Framing.SSE, [body]) == truly
     assert read(Framing.SSE, by_byte(body)) == truly
+    assert read(Framing.SSE, by_event(body)) == truly
     assert read(Framing.SSE, cut_at(body, places)) == truly
+
+
+@at_any_pace
+@given(
+    st.lists(st.tuples(damaged() | documents.map(str.encode), st.integers(0, 2000)), max_size=30),
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    splits,
+    st.integers(0, 20_000),
+)
+def test_many_events_are_read_as_one_by_one(
+    events: list[tuple[bytes, int]], end: bytes, places: list[int], cut: int
+) -> None:
+    """`read` compares; in whatever state the stream breaks off."""
+    body = b"".join(b"data: " + b" " * spaces + document + end * 2 for document, spaces in events)
+    for whole in (body, body[:cut]):
+        truly = read(Framing.SSE, [whole])
+        assert read(Framing.SSE, by_event(whole)) == truly
+        assert read(Framing.SSE, cut_at(whole, places)) == truly
 
 
 @at_any_pace
@@ -204,7 +236,8 @@ def test_any_event_stream_at_any_split(stream: tuple[bytes, list[str]], places: 
 def test_no_bytes_make_it_raise(body: bytes, places: list[int], framing: Framing) -> None:
     for encoding in ("", "gzip", "deflate", "br"):
         read(framing, cut_at(body, places), encoding)
-    stream = b"data: " + body + b"\r\n\r\n" + body
-    truly = read(framing, by_byte(stream))
-    assert read(framing, [stream]) == truly
-    assert read(framing, cut_at(stream, places)) == truly
+    for end in (b"\r\n\r\n", b"\n\n", b"\r\r", b"\r\n\n"):
+        stream = b"data: " + body + end + body
+        truly = read(framing, by_byte(stream))
+        assert read(framing, [stream]) == truly
+        assert read(framing, cut_at(stream, places)) == truly

@@ -123,6 +123,40 @@ def test_a_lone_cr_ends_a_line() -> None:
     assert every_way(Framing.SSE, body) == Found(model_version="a")
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_a_number_ends_with_its_line(end: bytes) -> None:
+    body = b'data: {"candidates":[{"finishReason":1' + end * 2
+    assert every_way(Framing.SSE, body) == Found(finished=True)
+
+
+@pytest.mark.parametrize("after", [b"", b"data: {}\r\n\r\n", b": a comment\r\n"])
+def test_a_lone_cr_ends_a_line_among_others(after: bytes) -> None:
+    body = b'data: {"modelVersion":"a",\r"error":{}}\r\n\r\n' + after
+    assert every_way(Framing.SSE, body) == Found(model_version="a")
+
+
+LONG = b" " * 5000
+"""More than is waited for."""
+
+
+@pytest.mark.parametrize(
+    ("before", "data", "found"),
+    [
+        (b"data: " + LONG + b'{"modelVersion":"a",\r\n', b'"error":{}}', Found(None, "a", error_seen=True)),
+        (b'{"modelVersion":"a",' + LONG + b"\r\n", b'"error":{}}', Found(None, "a")),
+        (b": a comment" + LONG, b'{"error":{}}', Found()),
+        (b": a comment" + LONG + b"\r\ndat", b'{"error":{}}', Found()),
+    ],
+)
+@pytest.mark.parametrize("after", [b"", b": a comment\r\n"])
+def test_what_looks_like_an_event_within_another_line_or_event(
+    before: bytes, data: bytes, found: Found, after: bytes
+) -> None:
+    event = b"data: " + data + b"\r\n\r\n"
+    assert read(Framing.SSE, [before, event + after]) == found
+    assert read(Framing.SSE, [before + event + after]) == found
+
+
 def test_last_event_without_its_blank_line_is_read() -> None:
     body = b"data: " + response(usageMetadata=USAGE, candidates=[{"finishReason": "STOP"}])
     assert every_way(Framing.SSE, body) == Found(usage=TRUE, finished=True)
@@ -223,10 +257,13 @@ def test_no_bytes_no_findings(framing: Framing) -> None:
     assert read(framing, []) == read(framing, [b""]) == read(framing, [b"", b""]) == Found()
 
 
-def test_bytes_after_the_end_and_a_second_end_change_nothing() -> None:
-    reader = UsageReader(Framing.JSON_ARRAY, "")
-    reader.feed(b"[" + response(usageMetadata=USAGE))
+@pytest.mark.parametrize("framing", [Framing.SSE, Framing.JSON_ARRAY])
+def test_bytes_after_the_end_and_a_second_end_change_nothing(framing: Framing) -> None:
+    both = as_stream(framing, response(usageMetadata=USAGE), response(usageMetadata={"totalTokenCount": 1}))
+    first = both.index(b"}}") + 2
+    reader = UsageReader(framing, "")
+    reader.feed(both[:first])
     reader.end()
-    reader.feed(b"," + response(usageMetadata={"totalTokenCount": 1}))
+    reader.feed(both[first:])
     reader.end()
     assert reader.usage == TRUE

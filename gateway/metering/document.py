@@ -17,19 +17,25 @@ class Document:
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
-        self._kept = bytearray()
+        self._kept: bytes | bytearray = b""
         self._scanner: Scanner | None = None
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece, of any length."""
-        if self._scanner is None:
-            if len(self._kept) + len(piece) <= WHOLE_BYTES:
-                self._kept += piece
-                return
+        kept = self._kept
+        if self._scanner is not None:
+            self._scanner.feed(piece)
+        elif len(kept) + len(piece) > WHOLE_BYTES:
             self._scanner = Scanner(self._findings)
-            self._scanner.feed(bytes(self._kept))
-            self._kept.clear()
-        self._scanner.feed(piece)
+            self._scanner.feed(bytes(kept))
+            self._scanner.feed(piece)
+            self._kept = b""
+        elif not kept:  # mostly the only one: it needs no copy
+            self._kept = piece
+        elif isinstance(kept, bytearray):
+            kept += piece
+        else:
+            self._kept = bytearray(kept) + piece
 
     def end(self) -> None:
         """The document is over, whole or cut. Nothing came: nothing happens."""
@@ -38,7 +44,7 @@ class Document:
             self._scanner = None
         elif self._kept:
             read_document(bytes(self._kept), self._findings)
-            self._kept.clear()
+            self._kept = b""
 
 
 def read_document(document: bytes, findings: Findings) -> None:
@@ -49,5 +55,4 @@ def read_document(document: bytes, findings: Findings) -> None:
         scanner.feed(document)
         scanner.end()
         return
-    for response in responses:
-        findings.take(response)
+    findings.take(responses)

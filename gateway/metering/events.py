@@ -1,149 +1,96 @@
-"""Finds the JSON documents in a stream of server-sent events, however it is cut.
+"""Finds the JSON documents in a stream of server-sent events: several at once, in the form that streams have.
 
-Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream. Beyond it,
-JSON that stands bare between the events, on one line or more, is a document too: so Google may send errors.
+That is whole events of one line each, a blank line after each. What has another form `EventLines` reads.
 """
 
 from __future__ import annotations
 
-from enum import Enum, auto
-
-from gateway.metering.document import Document, read_document
+from gateway.metering.document import read_document
 from gateway.metering.findings import Findings
+from gateway.metering.lines import EventLines
 from gateway.metering.response import decode_object
 
-_DATA = b"data:"
+WAIT_BYTES = 4 * 1024
+"""The most that is kept of an event in order to read it whole."""
+
 _BOM = b"\xef\xbb\xbf"
-
-
-class _Line(Enum):
-    """What the line under way is."""
-
-    UNKNOWN = auto()
-    """None has begun, or it is too short yet to tell."""
-    DATA = auto()
-    BARE = auto()
-    OTHER = auto()
-
-
-_UNKNOWN = (
-    _Line.UNKNOWN
-)  # looked at for every piece, and a global is found sooner than an enumeration's member
+_CR, _LF = b"\r\n"  # numbers, which `in` finds sooner
+_DATA = b"data: "
+_BLANK_LINE = b"\r\n\r\n"  # with the end of the line before
 
 
 class EventStream:
-    """Takes the pieces of the stream. JSON minds neither the space after `data:` nor an LF after a line."""
+    """Takes the pieces of the stream."""
 
-    __slots__ = ("_after_cr", "_bare", "_document", "_findings", "_first", "_line", "_open", "_start")
+    __slots__ = ("_begun", "_findings", "_lines", "_rest", "_within")
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
-        self._document = Document(findings)
-        self._open = False
-        """An event has data already, or a bare document has begun."""
-        self._bare = False
-        """What is open is a bare document."""
-        self._line = _UNKNOWN
-        self._start = b""
-        """Of the line under way, as long as it is unknown."""
-        self._first = True
-        """The line under way is the stream's first, which may begin with a byte order mark."""
-        self._after_cr = False
-        """The last piece ended with CR: an LF that follows belongs to it."""
+        self._begun = False
+        """Something was read: a byte order mark that comes now is none."""
+        self._within = False
+        """An event or a line is under way."""
+        self._rest = b""
+        """What of it is still to be read; the lines have the part before."""
+        self._lines: EventLines | None = None
+
+    def feed_events(self, pieces: list[bytes]) -> bool:
+        """Take these pieces if each is one whole event, as Google sends them; False: nothing was taken."""
+        if self._within:
+            return False
+        documents = [piece[6:-4] for piece in pieces]
+        put_together = _DATA + (_BLANK_LINE + _DATA).join(documents) + _BLANK_LINE
+        return put_together == b"".join(pieces) and self._read(documents)
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece, cut anywhere."""
-        at = 0
-        if not self._open and self._line is _UNKNOWN and not self._start:
-            at = self._whole_events(piece)
-        if at < len(piece):
-            self._lines(piece[at:])
+        text = self._rest + piece
+        blank_line = _BLANK_LINE if _CR in text else b"\n\n"
+        end = text.rfind(blank_line)
+        if end >= 0:
+            end += len(blank_line)
+            self._events(text[:end], blank_line)
+            text = text[end:]
+        if len(text) > WAIT_BYTES:
+            self._feed_lines(text)
+            text = b""
+        self._rest = text
+        self._within = text != b"" or (self._lines is not None and self._lines.within)
 
     def end(self) -> None:
-        """The stream is over, or was cut.
+        """The stream is over, or was cut. An event without its blank line is read too."""
+        if self._rest:
+            self._feed_lines(self._rest)
+            self._rest = b""
+        if self._lines is not None:
+            self._lines.end()
 
-        An event without its blank line is read too, though a client discards it: the tokens were used.
-        """
-        self._close()
-
-    def _whole_events(self, piece: bytes) -> int:
-        """Read the events of one line that stand whole at the start of the piece; where they end."""
-        at = 0
-        while piece.startswith(_DATA, at):
-            end = piece.find(b"\n", at)
-            following = piece[end + 1 : end + 3]
-            if end < 0 or piece.find(b"\r", at, end - 1) >= 0:  # a CR alone ends a line as well
-                break
-            if following == b"\r\n":
-                after = end + 3
-            elif following.startswith(b"\n"):
-                after = end + 2
-            else:
-                break
-            document = piece[at + len(_DATA) : end]
-            try:
-                self._findings.take(decode_object(document))
-            except (ValueError, RecursionError):  # no such object: read the long way
-                read_document(document, self._findings)
-            self._first = self._after_cr = False
-            at = after
-        return at
-
-    def _lines(self, piece: bytes) -> None:
-        if self._after_cr and piece.startswith(b"\n"):
-            piece = piece[1:]
-        self._after_cr = piece.endswith(b"\r")
-        if b"\r" in piece:
-            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        at = 0
-        while at < len(piece):
-            end = piece.find(b"\n", at)
-            if end < 0:
-                self._part_of_line(piece[at:])
+    def _events(self, text: bytes, blank_line: bytes) -> None:
+        """Read whole events; of the first one the lines may have a part."""
+        within = self._lines is not None and self._lines.within
+        if not within and text.startswith(_DATA):
+            documents = text[len(_DATA) : -len(blank_line)].split(blank_line + _DATA)
+            if self._read(documents):
                 return
-            self._part_of_line(piece[at:end])
-            self._end_of_line()
-            at = end + 1
+        self._feed_lines(text)
 
-    def _part_of_line(self, part: bytes) -> None:
-        if self._line is _UNKNOWN:
-            part = self._start + part
-            if self._first:
-                if len(part) < len(_BOM) and _BOM.startswith(part):
-                    self._start = part
-                    return
-                part = part.removeprefix(_BOM)
-            if len(part) < len(_DATA) and _DATA.startswith(part):
-                self._start = part
-                return
-            self._start = b""
-            self._line = self._kind(part)
-            if self._line is _Line.DATA:
-                part = part[len(_DATA) :]
-        if self._line is not _Line.OTHER:
-            self._document.feed(part)
+    def _read(self, documents: list[bytes]) -> bool:
+        """Read what came between `data: ` and a blank line; False: some of it has several lines."""
+        data = b"".join(documents)
+        if _CR in data or _LF in data:
+            return False
+        self._begun = True
+        try:
+            responses = list(map(decode_object, documents))
+        except (ValueError, RecursionError):  # one is no such object
+            for document in documents:
+                read_document(document + b"\n", self._findings)  # with the line's end, as the lines read it
+        else:
+            self._findings.take(responses)
+        return True
 
-    def _kind(self, line: bytes) -> _Line:
-        if line.startswith(_DATA):
-            if self._bare:
-                self._close()
-            self._open = True
-            return _Line.DATA
-        if not self._bare and line.startswith((b"{", b"[")):
-            self._close()
-            self._open = self._bare = True
-        return _Line.BARE if self._bare else _Line.OTHER
-
-    def _end_of_line(self) -> None:
-        if self._line is _UNKNOWN:
-            if not self._start:
-                self._close()
-        elif self._line is not _Line.OTHER:
-            self._document.feed(b"\n")
-        self._line = _UNKNOWN
-        self._start = b""
-        self._first = False
-
-    def _close(self) -> None:
-        self._document.end()
-        self._open = self._bare = False
+    def _feed_lines(self, text: bytes) -> None:
+        if self._lines is None:
+            self._lines = EventLines(self._findings)
+        self._lines.feed(text if self._begun else text.removeprefix(_BOM))
+        self._begun = True

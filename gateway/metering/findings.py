@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.exchange import Usage
-from gateway.metering.response import ABSENT, Response, UsageMetadata, count, is_reason
+from gateway.metering.response import ABSENT, Response, UsageMetadata
 
 VERSION_CHARACTERS = 128
 """A `modelVersion` longer than this, or with anything but printable ASCII in it, is no model's name."""
 
-
-_NO_COUNT = UsageMetadata()
+_NOTHING_COUNTED = UsageMetadata()
 
 
 class Findings:
@@ -23,22 +24,27 @@ class Findings:
         self.error_seen = False
         self._usage_metadata: UsageMetadata | None = None
 
-    def take(self, response: Response) -> None:
-        """Note what this response says; the next one's word replaces it."""
-        # One without any count (Vertex can send a `trafficType` alone) reports nothing, which is not zero.
-        if response.usage_metadata is not None and response.usage_metadata != _NO_COUNT:
-            self._usage_metadata = response.usage_metadata
-        version = response.model_version
-        if version and version != self.model_version and _is_name(version):
-            self.model_version = version
-        for candidate in response.candidates or ():
-            if candidate.finish_reason is not ABSENT and is_reason(candidate.finish_reason):
+    def take(self, responses: Sequence[Response]) -> None:
+        """Note what these responses say; a later one's word replaces an earlier one's."""
+        for response in responses:
+            for candidate in response.candidates or ():
+                if candidate.finish_reason:
+                    self.finished = True
+            if response.prompt_feedback is not None and response.prompt_feedback.block_reason:
                 self.finished = True
-        feedback = response.prompt_feedback
-        if feedback is not None and is_reason(feedback.block_reason):
-            self.finished = True
-        if response.error is not ABSENT and bytes(response.error).startswith(b"{"):
-            self.error_seen = True
+            if response.error is not ABSENT and bytes(response.error).startswith(b"{"):
+                self.error_seen = True
+        for response in reversed(responses):
+            metadata = response.usage_metadata
+            # One without a count (Vertex can send a `trafficType` alone) reports nothing, which is not zero.
+            if metadata is not None and metadata != _NOTHING_COUNTED:
+                self._usage_metadata = metadata
+                break
+        for response in reversed(responses):
+            version = response.model_version
+            if version and (version == self.model_version or _is_name(version)):
+                self.model_version = version
+                break
 
     @property
     def usage(self) -> Usage | None:
@@ -46,13 +52,14 @@ class Findings:
         said = self._usage_metadata
         if said is None:
             return None
+        # A count that did not come is negative. By position, and without a loop, for speed.
         return Usage(
-            prompt=count(said.prompt_token_count),
-            cached=count(said.cached_content_token_count),
-            candidates=count(said.candidates_token_count),
-            thoughts=count(said.thoughts_token_count),
-            tool_use_prompt=count(said.tool_use_prompt_token_count),
-            total=count(said.total_token_count),
+            said.prompt_token_count if said.prompt_token_count > 0 else 0,
+            said.cached_content_token_count if said.cached_content_token_count > 0 else 0,
+            said.candidates_token_count if said.candidates_token_count > 0 else 0,
+            said.thoughts_token_count if said.thoughts_token_count > 0 else 0,
+            said.tool_use_prompt_token_count if said.tool_use_prompt_token_count > 0 else 0,
+            said.total_token_count if said.total_token_count > 0 else 0,
         )
 
 

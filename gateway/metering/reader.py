@@ -1,59 +1,97 @@
-"""The usage reader: is fed a copy of a response's body and knows what was used and how it ended."""
+"""The usage reader: is fed a response's body and knows in the end what was used and how it ended."""
 
 from __future__ import annotations
 
+import sys
 import zlib
 
 from gateway.exchange import Framing, Usage
+from gateway.metering.array import ResponseArray
 from gateway.metering.document import Document
 from gateway.metering.events import EventStream
 from gateway.metering.findings import Findings
-from gateway.metering.inflate import PIECE_BYTES, Inflate
-from gateway.metering.scanner import Scanner
+from gateway.metering.inflate import Inflate
+
+GATHERED_BYTES = 4 * 1024
+"""The most that is gathered before it is read: small pieces cost less read together."""
+PIECE_BYTES = 16 * 1024
+"""The most that is read at once, besides."""
+
+_SSE, _JSON_ARRAY = Framing.SSE, Framing.JSON_ARRAY
+_OBJECT_BYTES = sys.getsizeof(b"")
 
 
 class UsageReader:
     """Reads one response's body. No bytes make it raise, and it keeps a bounded number of them."""
 
-    __slots__ = ("_body", "_findings", "_inflate", "_readable")
+    __slots__ = ("_body", "_findings", "_gathered", "_inflate", "_pieces")
 
     def __init__(self, framing: Framing, content_encoding: str) -> None:
         """`content_encoding` is the response header's value; empty where there is none."""
-        coding = content_encoding.strip().lower()
-        self._findings = Findings()
-        self._inflate = Inflate(coding) if coding in ("gzip", "deflate") else None
-        self._readable = coding in ("", "identity", "gzip", "deflate")
-        self._body: EventStream | Scanner | Document
-        if framing is Framing.SSE:
-            self._body = EventStream(self._findings)
-        elif framing is Framing.JSON_ARRAY:
-            self._body = Scanner(self._findings)
+        findings = self._findings = Findings()
+        self._pieces: list[bytes] = []
+        """Gathered."""
+        self._gathered = 0
+        """The memory that they take."""
+        self._inflate: Inflate | None = None
+        self._body: EventStream | ResponseArray | Document | None
+        """None: nothing more is read."""
+        if framing is _SSE:
+            self._body = EventStream(findings)
+        elif framing is _JSON_ARRAY:
+            self._body = ResponseArray(findings)
         else:
-            self._body = Document(self._findings)
+            self._body = Document(findings)
+        if content_encoding:
+            self._decode(content_encoding.strip().lower())
+
+    def _decode(self, coding: str) -> None:
+        if coding in ("gzip", "deflate"):
+            self._inflate = Inflate(coding)
+        elif coding not in ("", "identity"):
+            self._body = None
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body as the upstream sent it, less the transfer coding; cut anywhere."""
-        if not self._readable:
-            return
         if self._inflate is not None:
             self._feed_inflated(self._inflate, data)
-        elif len(data) <= PIECE_BYTES:
-            self._body.feed(data)
-        else:
-            for start in range(0, len(data), PIECE_BYTES):
-                self._body.feed(data[start : start + PIECE_BYTES])
+            return
+        self._pieces.append(data)
+        self._gathered += len(data) + _OBJECT_BYTES
+        if self._gathered > GATHERED_BYTES:
+            self._read()
 
     def _feed_inflated(self, inflate: Inflate, data: bytes) -> None:
         try:
             for piece in inflate.feed(data):
-                self._body.feed(piece)
+                self._pieces.append(piece)
+                self._gathered += len(piece) + _OBJECT_BYTES
+                if self._gathered > GATHERED_BYTES:
+                    self._read()
         except zlib.error:
-            self._readable = False
+            self.end()
+
+    def _read(self) -> None:
+        """Read what was gathered."""
+        pieces, self._pieces = self._pieces, []
+        size, self._gathered = self._gathered, 0
+        body = self._body
+        if body is None:
+            return
+        if size <= PIECE_BYTES:
+            if not isinstance(body, EventStream) or not body.feed_events(pieces):
+                body.feed(b"".join(pieces))
+            return
+        data = b"".join(pieces)
+        for start in range(0, len(data), PIECE_BYTES):
+            body.feed(data[start : start + PIECE_BYTES])
 
     def end(self) -> None:
-        """The body is over, cleanly or cut; what is said below is final."""
-        self._readable = False
-        self._body.end()
+        """The body is over, cleanly or cut: what is said below is known only now, and is final."""
+        if self._body is not None:
+            self._read()
+            self._body.end()
+            self._body = self._inflate = None
 
     @property
     def usage(self) -> Usage | None:

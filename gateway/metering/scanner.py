@@ -15,7 +15,15 @@ from msgspec.structs import fields
 
 from gateway.metering.findings import VERSION_CHARACTERS, Findings
 from gateway.metering.lexer import TOKEN_BYTES, Lexer
-from gateway.metering.response import Candidate, PromptFeedback, Response, UsageMetadata, decode, is_reason
+from gateway.metering.response import (
+    Candidate,
+    PromptFeedback,
+    Response,
+    UsageMetadata,
+    count,
+    decode,
+    is_reason,
+)
 
 # Every key and version that is wanted comes whole, were it spelled in \u escapes throughout.
 assert TOKEN_BYTES >= 6 * VERSION_CHARACTERS
@@ -105,7 +113,7 @@ class Scanner:
 
     def end(self) -> None:
         """Nothing more comes. Of a response that was cut, what came whole counts."""
-        self._findings.take(self._response)
+        self._findings.take([self._response])
         self._lexer.stop()
 
     # The lexer's listener
@@ -167,8 +175,7 @@ class Scanner:
         responses = decode(b"[%b]" % piece[at:end]) if end else None
         if responses is None:
             return 0
-        for response in responses:
-            self._findings.take(response)
+        self._findings.take(responses)
         self._expect = _Expect.COMMA
         return end
 
@@ -184,7 +191,7 @@ class Scanner:
                 response.candidates = []
             case _Place.CANDIDATE:
                 # However many there are, one that is finished is all that matters of those before.
-                known = [one for one in response.candidates or () if is_reason(one.finish_reason)]
+                known = [one for one in response.candidates or () if one.finish_reason]
                 candidate = Candidate()
                 response.candidates = [*known[:1], candidate]
                 self._filled = candidate
@@ -194,7 +201,7 @@ class Scanner:
     def _leave(self) -> None:
         left = self._places.pop()
         if left is _Place.RESPONSE:
-            self._findings.take(self._response)
+            self._findings.take([self._response])
             self._response = Response()
         elif left is _Place.USAGE:
             self._response.usage_metadata = self._usage
@@ -208,8 +215,12 @@ class Scanner:
             setattr(self._filled, field, None)
         elif field == "model_version":
             self._response.model_version = _text(spelled[1:-1]) if spelled.startswith(b'"') else None
+        elif self._filled is self._usage and field is not None:
+            setattr(self._usage, field, count(spelled))
+        elif field == "error":
+            self._response.error = Raw(spelled)
         elif field is not None:
-            setattr(self._filled, field, Raw(spelled))
+            setattr(self._filled, field, int(is_reason(spelled)))
         self._value_is_over()
 
     def _value_is_over(self) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
 from gateway.exchange import Framing, Usage
 from gateway.metering import UsageReader
+from gateway.metering.array import ResponseArray
+from gateway.metering.document import Document
+from gateway.metering.events import EventStream
+from gateway.metering.findings import Findings
+from gateway.metering.lines import EventLines
+from gateway.metering.scanner import Scanner
 
 _COUNTS = {
     "prompt": "promptTokenCount",
@@ -40,12 +47,66 @@ class Found:
 
 
 def read(framing: Framing, pieces: Iterable[bytes], encoding: str = "") -> Found:
-    """What the gateway's reader finds in these pieces."""
+    """What the gateway's reader finds in these pieces.
+
+    It gathers small pieces and reads what it can at once. What it does with each piece as it comes, and with
+    forms that are rare, must come to the same.
+    """
+    pieces = list(pieces)
     reader = UsageReader(framing, encoding)
     for piece in pieces:
         reader.feed(piece)
     reader.end()
-    return Found(reader.usage, reader.model_version, reader.finished, reader.error_seen)
+    found = Found(reader.usage, reader.model_version, reader.finished, reader.error_seen)
+    if not encoding:
+        for way in _WAYS[framing]:
+            assert read_as(way, pieces) == found, (way, pieces)
+    return found
+
+
+def read_as(way: Callable[[Findings], _Body], pieces: Iterable[bytes]) -> Found:
+    """What one of the reader's parts finds in these pieces."""
+    findings = Findings()
+    body = way(findings)
+    for piece in pieces:
+        body.feed(piece)
+    body.end()
+    return Found(findings.usage, findings.model_version, findings.finished, findings.error_seen)
+
+
+class _Body(Protocol):
+    def feed(self, piece: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class _ExactLines(EventLines):
+    """With what the stream's beginning may have before its first line taken away."""
+
+    __slots__ = ("_beginning",)
+
+    def __init__(self, findings: Findings) -> None:
+        super().__init__(findings)
+        self._beginning: bytes | None = b""
+
+    def feed(self, piece: bytes) -> None:
+        if self._beginning is not None:
+            piece = self._beginning + piece
+            if len(piece) < len(_BOM) and _BOM.startswith(piece):
+                self._beginning = piece
+                return
+            self._beginning = None
+            piece = piece.removeprefix(_BOM)
+        if piece:
+            super().feed(piece)
+
+
+_BOM = b"\xef\xbb\xbf"
+_WAYS: dict[Framing, list[Callable[[Findings], _Body]]] = {
+    Framing.SSE: [EventStream, _ExactLines],
+    Framing.JSON_ARRAY: [ResponseArray, Scanner],
+    Framing.UNARY: [Document, Scanner],
+}
 
 
 def cut_at(body: bytes, places: Iterable[int]) -> list[bytes]:
@@ -57,6 +118,11 @@ def cut_at(body: bytes, places: Iterable[int]) -> list[bytes]:
 def by_byte(body: bytes) -> list[bytes]:
     """The body one byte at a time."""
     return [body[at : at + 1] for at in range(len(body))]
+
+
+def by_event(body: bytes) -> list[bytes]:
+    """An event stream in pieces that end with an event."""
+    return re.findall(rb"(?s).+?(?:\r\n\r\n|\n\n|\r\r|\Z)", body)
 
 
 def usage_of(metadata: dict[str, Any]) -> Usage:
