@@ -10,10 +10,12 @@ TOKEN_BYTES = 768
 
 _TOKEN = re.compile(rb'[ \t\r\n]*+(?:([{}\[\],:])|"([^"]*+)("?)|([^ \t\r\n{}\[\],:"]++))')
 _SCALAR = re.compile(rb'[^ \t\r\n{}\[\],:"]*+')
+# Nothing here can be matched in two ways, so that there is little to go back to. Groups are not possessive:
+# Python's `re` before 3.11.5 gets those wrong (gh-106052).
 _PASSED_OVER = re.compile(
     rb'(?:[^"{}\[\]]++'  # scalars, commas, colons, white space
     rb'|"[^"]*+"'
-    rb'|[{\[](?:[^"{}\[\]]++|"[^"]*+")*+[}\]])*+'  # an object or array without another one in it
+    rb'|[{\[](?:[^"{}\[\]]++|"[^"]*+")*[}\]])*'  # an object or array without another one in it
 )
 
 
