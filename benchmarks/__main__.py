@@ -24,6 +24,7 @@ from benchmarks.subjects import (
     Subject,
     Upstream,
     start_direct,
+    start_forwarder,
     start_gateway,
     start_machine,
     start_nginx,
@@ -87,6 +88,8 @@ def main() -> int:
     groups = set(args.only.split(",")) if args.only else None
     measurements = [m for m in all_measurements() if groups is None or m.group in groups]
     starts: dict[str, Start] = {"direct": start_direct, "nginx": start_nginx, "gateway": start_gateway}
+    if args.forwarder:
+        starts["forwarder"] = start_forwarder
     starts |= {name: start for name, start in OTHERS.items() if getattr(args, name)}
     upstreams: list[Upstream] = [u for u in UPSTREAMS if u in args.upstreams.split(",")]
     with ExitStack() as stack:
@@ -131,6 +134,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, metavar="N", help=f"default: {REPEATS}")
     parser.add_argument("--only", metavar="GROUP,…", help=f"of {', '.join(groups)}")
     parser.add_argument("--upstreams", default=",".join(UPSTREAMS), metavar="…", help="default: %(default)s")
+    parser.add_argument(
+        "--forwarder", action="store_true", help="beside it a bare forwarder: the loop's own cost"
+    )
     parser.add_argument("--litellm", action="store_true", help="beside it LiteLLM's Gemini pass-through")
     parser.add_argument("--portkey", action="store_true", help="beside it Portkey's gateway")
     parser.add_argument("--json", metavar="FILE", help="write every value there")

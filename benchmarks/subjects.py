@@ -152,6 +152,19 @@ def start_nginx(machine: Machine, upstream: Upstream) -> Subject:
     return Subject("nginx", upstream, port, _PATH, ("Authorization: Bearer unused",), program)
 
 
+def start_forwarder(machine: Machine, upstream: Upstream) -> Subject:
+    """See `benchmarks.forwarder`; over plain TCP only."""
+    program = programs.start(
+        "forwarder",
+        [sys.executable, "-m", "benchmarks.forwarder", str(machine.stub_ports["plain"])],
+        machine.directory,
+        core=machine.cores.subject,
+        environment={"PYTHONPATH": str(PROJECT)},
+    )
+    port = int(program.wait_for_line(r"^forwarding from (\d+)$")[1])
+    return Subject("forwarder", upstream, port, _PATH, ("Authorization: Bearer unused",), program)
+
+
 _GATEWAY = """
 [server]
 listen = "127.0.0.1:0"
