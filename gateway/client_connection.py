@@ -270,6 +270,9 @@ class ClientConnection(asyncio.Protocol):
         while self.transport and not self._in_exchange and not self._discarding:
             if reader.requests:
                 self.request = reader.requests.popleft()
+                if reader.arriving is self.request:  # it came behind another: its body waits
+                    self._ahead = reader.feed(self._ahead)
+                    self.resume_reading()
                 self._in_exchange = True
                 self._due = math.inf
                 self._server.handle(self)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import PurePath
+from traceback import walk_tb
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,10 @@ class StoreUnavailable(StoreError):
     """The store gave no answer just now: locked, damaged, gone, or more look-ups wait than may."""
 
 
-def without_values(error: BaseException) -> Exception:
-    """A fault's type and traceback, for the log, without its text, which may quote the client."""
-    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
+def described(error: BaseException) -> str:
+    """A fault's type and where it came about, for the log: not its text, which may quote the client."""
+    places = [
+        f"{frame.f_code.co_name} ({PurePath(frame.f_code.co_filename).name}:{line})"
+        for frame, line in walk_tb(error.__traceback__)
+    ]
+    return f"{type(error).__name__} in {', '.join(places)}"

@@ -24,8 +24,8 @@ from gateway.errors import (
     METHOD,
     UPSTREAM_TIMEOUT,
     GatewayError,
+    described,
     printable,
-    without_values,
 )
 from gateway.exchange import Ending, Exchange
 from gateway.http_request import HttpRequest
@@ -158,7 +158,7 @@ class Proxy:
 
     def _failed(self, client: ClientConnection, exchange: Exchange, error: Exception) -> None:
         if not isinstance(error, GatewayError):
-            _log.error("internal error", exc_info=without_values(error))
+            _log.error("internal error: %s", described(error))
             error = GatewayError(INTERNAL)
         self.refused(client, exchange, error)
 

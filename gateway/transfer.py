@@ -29,7 +29,7 @@ from gateway.errors import (
     UPSTREAM_TIMEOUT,
     GatewayError,
     Refusal,
-    without_values,
+    described,
 )
 from gateway.exchange import Ending, Exchange
 from gateway.metering import UsageReader
@@ -414,7 +414,7 @@ class Transfer:
             self._owner.refused(self._client, self._exchange, GatewayError(refusal))
 
     def _fault(self, error: BaseException) -> None:
-        _log.error("internal error", exc_info=without_values(error))
+        _log.error("internal error: %s", described(error))
         self.fail(INTERNAL)
 
     def _settle(self, *, flushed: bool = False) -> None:

@@ -22,9 +22,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> TestCertificates:
 
 def tls_socket(upstream: RawUpstream, certificates: TestCertificates) -> ssl.SSLSocket:
     plain = socket.create_connection((upstream.host, upstream.port), 5)
-    return certificates.client_context().wrap_socket(
-        plain, server_hostname="localhost", suppress_ragged_eofs=False
-    )
+    context = certificates.client_context()
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # set by some builds of Python
+    return context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
 
 
 async def test_tls(certificates: TestCertificates) -> None:
@@ -53,7 +53,7 @@ async def test_tls_ended_without_close_notify_is_a_truncation(certificates: Test
         upstream.answer_next(response(body=b"1234", framing="close"))
         assert (await asyncio.to_thread(ask)).endswith(b"1234")
         upstream.answer_next([send(response_bytes(body=b"1234", framing="close")), fin()])
-        with pytest.raises(ssl.SSLEOFError):
+        with pytest.raises(ssl.SSLError, match="(?i)eof"):
             await asyncio.to_thread(ask)
 
 

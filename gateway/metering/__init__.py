@@ -1,7 +1,8 @@
 """Reads what a response used from a copy of its bytes, without I/O: `feed(bytes)`, `end()`, then `.usage`.
 
-`reader` undoes the compression (`inflate`), finds the JSON documents (`events`, `document`), reads them whole
-(`response`) or piece by piece (`scanner`), and collects what they said (`findings`).
+`reader` undoes the compression (`inflate`) and gathers small pieces. The JSON documents in them are found in
+the form that they mostly have (`events`, `array`, `document`) and decoded at once (`response`); what has
+another form is read exactly, line by line (`lines`) and token by token (`scanner`, `lexer`). `findings` collects.
 """
 
 from gateway.metering.reader import UsageReader

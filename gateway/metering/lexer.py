@@ -10,12 +10,12 @@ TOKEN_BYTES = 768
 
 _TOKEN = re.compile(rb'[ \t\r\n]*+(?:([{}\[\],:])|"([^"]*+)("?)|([^ \t\r\n{}\[\],:"]++))')
 _SCALAR = re.compile(rb'[^ \t\r\n{}\[\],:"]*+')
-# Nothing here can be matched in two ways, so that there is little to go back to. Groups are not possessive:
-# Python's `re` before 3.11.5 gets those wrong (gh-106052).
+# Groups are not possessive, for Python's `re` before 3.11.5 gets those wrong (gh-106052). They are matched a
+# limited number of times, so that little is kept for going back, which nothing here needs.
 _PASSED_OVER = re.compile(
     rb'(?:[^"{}\[\]]++'  # scalars, commas, colons, white space
     rb'|"[^"]*+"'
-    rb'|[{\[](?:[^"{}\[\]]++|"[^"]*+")*[}\]])*'  # an object or array without another one in it
+    rb'|[{\[](?:[^"{}\[\]]++|"[^"]*+"){0,64}[}\]]){0,64}'  # an object or array without another one in it
 )
 
 
@@ -123,8 +123,8 @@ class Lexer:
     def _pass_over(self, piece: bytes, at: int) -> int:
         depth = self._depth
         while depth:
-            match = _PASSED_OVER.match(piece, at)
-            at = match.end() if match else at
+            while (match := _PASSED_OVER.match(piece, at)) and match.end() > at:
+                at = match.end()
             mark = piece[at : at + 1]
             at += 1
             if mark in (b"{", b"["):

@@ -184,8 +184,8 @@ async def test_a_fault_of_the_gateway_itself(
         async with stack.client() as client:
             await client.send(stack.request(action="generateContent"))
             assert (await client.read_response()).status == 200
-    assert "internal error" in caplog.text
-    assert stack.token not in caplog.text
+        assert "internal error" in caplog.text
+        assert stack.token not in caplog.text
 
 
 async def test_a_gateway_that_drains_says_so_before_it_looks_at_anything(rig: Rig, tmp_path: Path) -> None:
