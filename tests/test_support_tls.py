@@ -53,7 +53,7 @@ async def test_tls_ended_without_close_notify_is_a_truncation(certificates: Test
         upstream.answer_next(response(body=b"1234", framing="close"))
         assert (await asyncio.to_thread(ask)).endswith(b"1234")
         upstream.answer_next([send(response_bytes(body=b"1234", framing="close")), fin()])
-        with pytest.raises(ssl.SSLError, match="(?i)eof"):
+        with pytest.raises(ssl.SSLError, match=r"(?i)eof"):
             await asyncio.to_thread(ask)
 
 
