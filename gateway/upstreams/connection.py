@@ -10,6 +10,7 @@ one is aborted, never closed: a polite TLS close keeps an upstream that ignores 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable
 from enum import Enum
@@ -20,6 +21,8 @@ import httptools
 from gateway.sockets import has_hung_up
 from gateway.upstreams.response_head import ResponseHead
 
+_VERSIONS = frozenset({"1.0", "1.1"})
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 MAX_HEAD_BYTES = 64 * 1024
 """How much of a response is read in search of its head's end; llhttp itself has no limit."""
 
@@ -244,9 +247,12 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._surplus:
             return
-        head = ResponseHead(self._parser.get_status_code(), self._reason, self._headers)
+        status = self._parser.get_status_code()
+        if status < 100 or _CONTROL.search(self._reason) or self._parser.get_http_version() not in _VERSIONS:
+            raise ValueError("a status line that can't be passed on")
+        head = ResponseHead(status, self._reason, self._headers)
         self._expect_head()
-        if head.status >= 200 or head.status < 100:
+        if status >= 200:
             self._in_head = False
             self._head = head
             self._until_close = head.has_body and not head.chunked and head.content_length is None

@@ -22,6 +22,9 @@ NO_HTTP = {
     "a TLS alert": b"\x15\x03\x01\x00\x02\x02\x16",
     "no number": b"HTTP/1.1 abc OK\r\n\r\n",
     "a number of two digits": b"HTTP/1.1 20 OK\r\n\r\n",
+    "a number below 100": b"HTTP/1.1 099 OK\r\nContent-Length: 2\r\n\r\n{}",
+    "HTTP/2 in the form of HTTP/1": b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    "a control byte in the reason": b"HTTP/1.1 200 O\x1bK\r\nContent-Length: 2\r\n\r\n{}",
     "a request": b"POST / HTTP/1.1\r\nHost: x\r\n\r\n",
     "an upgrade that nobody asked for": b"HTTP/1.1 101 Yes\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"
     + WHOLE,
