@@ -1,0 +1,1 @@
+"""The fuzzing behind `scripts/fuzz`; docs/testing.md says what it checks and how to read a finding."""
