@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from time import monotonic
 
 BODY_PIECE_SECONDS = 30.0
 
@@ -23,6 +24,9 @@ class Waiting(IntEnum):
     """For the end of the request."""
 
 
+_CLIENT_READS, _TOTAL = Waiting.CLIENT_READS, Waiting.TOTAL
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds. `first_byte` and `idle` count from the end of the request body."""
@@ -39,3 +43,34 @@ class Timeouts:
     def __post_init__(self) -> None:
         waits = (self.body_piece, self.idle, self.first_byte, self.idle, self.write, self.total)
         object.__setattr__(self, "limits", waits)
+
+
+class Deadline:
+    """When what one request waits for is too late; first of all its first byte."""
+
+    __slots__ = ("_due", "_limits", "_total_due", "moved", "waiting")
+
+    def __init__(self, timeouts: Timeouts, began: float) -> None:
+        """began: `time.monotonic()` seconds."""
+        self.waiting = Waiting.FIRST_BYTE
+        self.moved = False
+        """To be set when what is waited for has come in part. The wait begins again when next looked at, so
+        that a chunk costs no reading of the clock."""
+        self._limits = timeouts.limits
+        self._due = began + timeouts.first_byte
+        self._total_due = began + timeouts.total
+
+    def wait_for(self, waiting: Waiting) -> None:
+        """From now on it is this that is waited for."""
+        self.waiting = waiting
+        self._due = monotonic() + self._limits[waiting]
+
+    def passed(self, now: float) -> Waiting | None:
+        """What was waited for too long by now (`time.monotonic()`)."""
+        if now >= self._total_due:
+            return _TOTAL
+        if self.moved:
+            self.moved = False
+            if self.waiting is not _CLIENT_READS:
+                self._due = now + self._limits[self.waiting]
+        return self.waiting if now >= self._due else None

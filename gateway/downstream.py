@@ -1,4 +1,4 @@
-"""The response on its way down: the head and the framing of what a client is sent.
+"""The response on its way down: what a client is sent of it, and what was used.
 
 The transfer framing is made anew for this connection, so that no chunk line of an upstream reaches a client
 unread, and so that the client's stands between two chunks whenever the upstream breaks off.
@@ -9,11 +9,14 @@ from __future__ import annotations
 from gateway.client_connection import ClientConnection
 from gateway.dialects import gemini
 from gateway.errors import Refusal
-from gateway.exchange import Exchange, Framing
+from gateway.exchange import Ending, Exchange, Framing
+from gateway.metering import UsageReader
 from gateway.upstreams.response_head import ResponseHead
 
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _EVENT_STREAM = b"text/event-stream"
+# Globals, for an enumeration's member is found a good deal later.
+_COMPLETE, _UPSTREAM_ERROR = Ending.COMPLETE, Ending.UPSTREAM_ERROR
 
 
 class Downstream:
@@ -23,6 +26,7 @@ class Downstream:
         "_chunked",
         "_client",
         "_exchange",
+        "_reader",
         "_tail",
         "content_encoding",
         "framing",
@@ -42,6 +46,9 @@ class Downstream:
         self.framing = Framing.SSE if head.content_type.startswith(_EVENT_STREAM) else exchange.route.framing
         self.content_encoding = head.content_encoding
         self._tail = b"\n\n"
+        self._reader = (
+            UsageReader(self.framing, head.content_encoding.decode("latin-1")) if head.status < 400 else None
+        )
 
     def begin(self, head: ResponseHead, body: bytes, *, whole: bool) -> None:
         """Write the head and what of the body came with it."""
@@ -71,7 +78,11 @@ class Downstream:
         size = len(data)
         self._exchange.response_bytes += size
         self._tail = data[-4:] if size >= 4 else self._tail[-4:] + data
-        self._client.write(b"%x\r\n%b\r\n" % (size, data) if self._chunked else data)
+        transport = self._client.transport  # not by its `write`: this is the way of nearly every chunk
+        if transport is not None and not transport.is_closing():
+            transport.write(b"%x\r\n%b\r\n" % (size, data) if self._chunked else data)
+        if self._reader is not None:
+            self._reader.feed(data)
 
     def end(self, body: bytes, *, whole: bool) -> None:
         """Write the last bytes of the body, and its end if it is whole."""
@@ -87,6 +98,26 @@ class Downstream:
             start += b"0\r\n\r\n"
         if start:
             self._client.write(start)
+        if body and self._reader is not None:
+            self._reader.feed(body)
+
+    def finish(self, *, whole: bool) -> None:
+        """Nothing more comes: tell the exchange what was used and, of a whole response, how it ended."""
+        exchange, reader = self._exchange, self._reader
+        if reader is not None:
+            reader.end()
+            exchange.usage = reader.usage
+            exchange.model_version = reader.model_version
+        if not whole:
+            return
+        if exchange.status >= 400:
+            exchange.ending = _UPSTREAM_ERROR
+        elif reader is None or exchange.status != 200:
+            exchange.ending = _COMPLETE
+        elif reader.error_seen:
+            exchange.ending = Ending.UPSTREAM_ERROR_IN_STREAM
+        else:
+            exchange.ending = _COMPLETE if reader.finished else Ending.SUSPECT
 
     def tell_broken(self, refusal: Refusal) -> None:
         """The one event that says why a stream breaks off, where its framing takes one."""

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from gateway import headers
 from gateway.client_connection import ClientConnection
-from gateway.deadlines import Timeouts, Waiting
+from gateway.deadlines import Deadline, Timeouts, Waiting
 from gateway.downstream import Downstream
 from gateway.errors import (
     BODY_TOO_LARGE,
@@ -32,7 +32,6 @@ from gateway.errors import (
     described,
 )
 from gateway.exchange import Ending, Exchange
-from gateway.metering import UsageReader
 from gateway.upload import KEPT_BYTES, Upload, framed
 from gateway.upstreams import Target, refusals
 from gateway.upstreams.connection import Failure, UpstreamConnection
@@ -46,7 +45,6 @@ _log = logging.getLogger(__name__)
 _MUCH_BYTES = 64 * 1024
 """Unwritten bytes beyond which a client may turn out to be behind: the transports' own high-water mark."""
 # Globals, for an enumeration's member is found a good deal later.
-_COMPLETE = Ending.COMPLETE
 _FIRST_BYTE, _NEXT_CHUNK, _CLIENT_READS = Waiting.FIRST_BYTE, Waiting.NEXT_CHUNK, Waiting.CLIENT_READS
 
 
@@ -87,7 +85,6 @@ class Transfer:
     # What is not set yet stands in the class: every request has one of these, and few set everything.
     _connection: UpstreamConnection | None = None
     _downstream: Downstream | None = None
-    _reader: UsageReader | None = None
     _upload: Upload | None = None
     _task: asyncio.Task[None] | None = None
     """Opens a connection."""
@@ -103,7 +100,6 @@ class Transfer:
     _unread = 0
     """Bytes that a client which is behind had yet to take when last looked at."""
     _asked_at = 0.0
-    _waiting = Waiting.FIRST_BYTE
 
     def __init__(
         self, relay: Relaying, owner: Owner, client: ClientConnection, exchange: Exchange, target: Target
@@ -114,10 +110,7 @@ class Transfer:
         self._client = client
         self._exchange = exchange
         self._target = target
-        began = exchange.began
-        self._total_due = began + rules.timeouts.total
-        self._due = began + rules.timeouts.first_byte
-        """When what is waited for is too late (`time.monotonic()`)."""
+        self._deadline = Deadline(rules.timeouts, exchange.began)
 
     @property
     def credential_id(self) -> str:
@@ -183,7 +176,7 @@ class Transfer:
         if len(body) > KEPT_BYTES:
             self._body = None
         if self._request_whole:
-            self._wait_for(_FIRST_BYTE)
+            self._deadline.wait_for(_FIRST_BYTE)
         else:
             self._wait_for_body(connection)
 
@@ -225,16 +218,16 @@ class Transfer:
             return
         connection.request_sent()
         if not self._client.writing_paused:
-            self._wait_for(_NEXT_CHUNK if self._downstream else _FIRST_BYTE)
+            self._deadline.wait_for(_NEXT_CHUNK if self._downstream else _FIRST_BYTE)
 
     def _wait_for_body(self, connection: UpstreamConnection) -> None:
         """For the next piece, or before it for the upstream to take the last one."""
         if connection.writing_paused:
             self._client.pause_reading()
-            self._wait_for(Waiting.UPSTREAM_UPLOAD)
+            self._deadline.wait_for(Waiting.UPSTREAM_UPLOAD)
         else:
             self._client.resume_reading()
-            self._wait_for(Waiting.CLIENT_BODY)
+            self._deadline.wait_for(Waiting.CLIENT_BODY)
 
     def on_upload_flow(self) -> None:
         if self._connection and not self._request_whole:
@@ -251,8 +244,6 @@ class Transfer:
             elif self._held is not None:
                 self._examine(self._held, body, whole)
             elif self._downstream:
-                if body and self._reader:
-                    self._reader.feed(body)
                 self._downstream.end(body, whole=whole)
                 if whole:
                     self._response_is_whole()
@@ -261,14 +252,11 @@ class Transfer:
 
     def on_response_body(self, data: bytes) -> None:
         try:
-            if self._held is not None:
+            if (downstream := self._downstream) is not None:
+                self._deadline.moved = True
+                downstream.write(data)
+            elif self._held is not None:
                 self._examine(self._held, data, False)
-            elif self._downstream:
-                if self._waiting is not _CLIENT_READS:
-                    self._due = monotonic() + self._rules.timeouts.limits[self._waiting]
-                self._downstream.write(data)
-                if self._reader:
-                    self._reader.feed(data)
         except Exception as error:
             self._fault(error)
 
@@ -284,7 +272,7 @@ class Transfer:
             self._answer(head, body, whole)
 
     def _examine(self, held: refusals.HeldAnswer, body: bytes, whole: bool) -> None:
-        self._progress()
+        self._deadline.moved = True
         if not held.add(body, whole=whole):
             return
         self._held = None
@@ -299,33 +287,16 @@ class Transfer:
     def _answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
         """Send the head and the beginning of the body."""
         if self._request_whole:
-            self._wait_for(_NEXT_CHUNK)
+            self._deadline.wait_for(_NEXT_CHUNK)
         keep = self._request_whole and self._client.request.may_keep
         self._downstream = downstream = Downstream(self._client, self._exchange, head, keep=keep)
         downstream.begin(head, body, whole=whole)
-        if head.status < 400:
-            self._reader = UsageReader(downstream.framing, downstream.content_encoding.decode("latin-1"))
-            if body:
-                self._reader.feed(body)
         if whole:
             self._response_is_whole()
 
     def _response_is_whole(self) -> None:
         self._whole = True
-        self._exchange.ending = self._ending()
         self._settle()
-
-    def _ending(self) -> Ending:
-        status = self._exchange.status
-        if status >= 400:
-            return Ending.UPSTREAM_ERROR
-        reader = self._reader
-        if not reader or status != 200:
-            return _COMPLETE
-        reader.end()
-        if reader.error_seen:
-            return Ending.UPSTREAM_ERROR_IN_STREAM
-        return _COMPLETE if reader.finished else Ending.SUSPECT
 
     def on_response_failed(self, failure: Failure) -> None:
         self._connection = None
@@ -343,35 +314,40 @@ class Transfer:
         if self._connection:
             self._connection.pause_response()
         self._unread = self._client.bytes_unread()
-        self._wait_for(_CLIENT_READS)
+        self._deadline.wait_for(_CLIENT_READS)
 
     def resume_writing(self) -> None:
         if self._whole or self._failure:
             self._settle()
         elif self._connection:
             self._connection.resume_response()
-            self._wait_for(_NEXT_CHUNK)
+            self._deadline.wait_for(_NEXT_CHUNK)
 
     def client_lost(self) -> None:
-        self._exchange.ending = self._cut or Ending.CLIENT_ABORTED
         self.let_go()
+        self._exchange.ending = self._cut or Ending.CLIENT_ABORTED
         self._owner.left(self._client, self._exchange)
 
     def look(self, now: float) -> None:
         """Whether a deadline has passed by now (`time.monotonic()`), or somebody not being read has left."""
         transport = self._client.transport
-        if now >= self._due or now >= self._total_due:
-            self._expired(self._waiting if now < self._total_due else Waiting.TOTAL)
+        waiting = self._deadline.passed(now)
+        if waiting is not None:
+            self._expired(waiting)
         elif transport and not transport.is_reading() and self._client.has_left():
             self._cut_client(Ending.CLIENT_ABORTED)
-        elif self._waiting is Waiting.UPSTREAM_UPLOAD and self._connection and self._connection.has_left():
+        elif (
+            self._deadline.waiting is Waiting.UPSTREAM_UPLOAD
+            and self._connection
+            and self._connection.has_left()
+        ):
             _log.warning("upstream %s: %s", self._target.upstream.name, Failure.CLOSED.value)
             self.fail(UPSTREAM_FAILED)
 
     def _expired(self, waiting: Waiting) -> None:
         if waiting is _CLIENT_READS and (unread := self._client.bytes_unread()) < self._unread:
             self._unread = unread  # slow, but reading
-            self._wait_for(waiting)
+            self._deadline.wait_for(waiting)
         elif waiting in (Waiting.CLIENT_BODY, _CLIENT_READS) or self._whole or self._failure:
             self._cut_client(Ending.DEADLINE)
         else:
@@ -383,16 +359,6 @@ class Transfer:
         self._drop_connection()
         if self._client.transport:
             self._client.transport.abort()
-
-    def _wait_for(self, waiting: Waiting) -> None:
-        self._waiting = waiting
-        self._due = monotonic() + self._rules.timeouts.limits[waiting]
-
-    def _progress(self) -> None:
-        """What is waited for has come in part: the wait begins again."""
-        waiting = self._waiting
-        if waiting is not _CLIENT_READS:
-            self._due = monotonic() + self._rules.timeouts.limits[waiting]
 
     # Ends
 
@@ -441,10 +407,8 @@ class Transfer:
             self._task.cancel()
         if self._upload:
             self._client.resume_reading()
-        if reader := self._reader:
-            reader.end()
-            self._exchange.usage = reader.usage
-            self._exchange.model_version = reader.model_version
+        if self._downstream:
+            self._downstream.finish(whole=self._whole)
 
     def _drop_connection(self) -> None:
         if self._connection:
