@@ -121,21 +121,20 @@ class Transfer:
 
     def start(self) -> None:
         """Send the request, or begin to. Raises GatewayError where its body can't be taken."""
-        client, request, limit = self._client, self._client.request, self._rules.max_body_bytes
+        client, exchange, limit = self._client, self._exchange, self._rules.max_body_bytes
+        request = client.request
         body = request.take_body()
         if client.body_is_broken:
             raise GatewayError(HTTP_MALFORMED)
-        self._exchange.request_bytes = len(body)
         if len(body) > limit:
+            exchange.request_bytes = len(body)
             raise GatewayError(BODY_TOO_LARGE)
         if request.body_whole:
+            exchange.request_bytes = len(body)
             self._body = framed(body, last=True) if request.chunked else body
             self._request_whole = True
         else:
-            self._upload = Upload(chunked=request.chunked)
-            self._upload.add(body, last=False)
-            if request.fields.get(b"expect", b"").lower() == b"100-continue" and request.http_1_1:
-                client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._upload = Upload(client, exchange, self._deadline, body, max_bytes=limit)
         client.passage = self
         self._relay.live.add(self)
         connection = self._target.upstream.connector.take()
@@ -146,7 +145,7 @@ class Transfer:
 
     def _begin_connect(self) -> None:
         if self._upload:
-            self._client.pause_reading()
+            self._upload.wait()
         self._task = asyncio.get_running_loop().create_task(self._connect())
         self._task.add_done_callback(self._connect_is_done)
 
@@ -177,8 +176,8 @@ class Transfer:
             self._body = None
         if self._request_whole:
             self._deadline.wait_for(_FIRST_BYTE)
-        else:
-            self._wait_for_body(connection)
+        if upload:
+            upload.send_on(connection)
 
     def _request_head(self) -> bytes:
         request, target = self._client.request, self._target
@@ -194,44 +193,20 @@ class Transfer:
             lines.append(b"Content-Length: %d\r\n\r\n" % (request.content_length or 0))
         return target.request_head(self._exchange.route) + b"\r\n".join(lines)
 
-    # The body that is still on its way
-
     def on_body(self) -> None:
-        request, upload = self._client.request, self._upload
-        if upload is None or self._request_whole:
+        upload = self._upload
+        if upload is None or upload.whole:
             return
-        piece = upload.add(request.take_body(), last=request.body_whole)
-        self._exchange.request_bytes = upload.received
-        if upload.received > self._rules.max_body_bytes:
-            self.fail(BODY_TOO_LARGE)
-            return
-        if self._client.body_is_broken:
-            self.fail(HTTP_MALFORMED)
-            return
-        self._request_whole = request.body_whole
-        connection = self._connection
-        if connection is None:
-            return  # a stale one is being replaced: the piece is kept, and goes with the rest
-        connection.write(piece)
-        if not self._request_whole:
-            self._wait_for_body(connection)
-            return
-        connection.request_sent()
-        if not self._client.writing_paused:
-            self._deadline.wait_for(_NEXT_CHUNK if self._downstream else _FIRST_BYTE)
-
-    def _wait_for_body(self, connection: UpstreamConnection) -> None:
-        """For the next piece, or before it for the upstream to take the last one."""
-        if connection.writing_paused:
-            self._client.pause_reading()
-            self._deadline.wait_for(Waiting.UPSTREAM_UPLOAD)
-        else:
-            self._client.resume_reading()
-            self._deadline.wait_for(Waiting.CLIENT_BODY)
+        if refusal := upload.go_on():
+            self.fail(refusal)
+        elif upload.whole:
+            self._request_whole = True
+            if self._connection and not self._client.writing_paused:
+                self._deadline.wait_for(_NEXT_CHUNK if self._downstream else _FIRST_BYTE)
 
     def on_upload_flow(self) -> None:
-        if self._connection and not self._request_whole:
-            self._wait_for_body(self._connection)
+        if self._upload:
+            self._upload.flow()
 
     # The response
 

@@ -1,4 +1,4 @@
-"""A request body on its way up that was not whole with its head: framed as it was announced, and counted.
+"""A request body on its way up that was not whole with its head: framed as announced, counted, held back.
 
 Until the first response byte, the beginning of it is also kept, so that it can be sent again when the pooled
 connection turns out to have been closed by the upstream in the meantime.
@@ -6,30 +6,82 @@ connection turns out to have been closed by the upstream in the meantime.
 
 from __future__ import annotations
 
+from gateway.client_connection import ClientConnection
+from gateway.deadlines import Deadline, Waiting
+from gateway.errors import BODY_TOO_LARGE, HTTP_MALFORMED, Refusal
+from gateway.exchange import Exchange
+from gateway.upstreams.connection import UpstreamConnection
+
 KEPT_BYTES = 64 * 1024
 """How much of a body that has been sent is kept for sending it again; a larger one is sent once."""
 
 
 class Upload:
-    """One request body."""
+    """One request body, from the client's connection to the upstream's."""
 
-    def __init__(self, *, chunked: bool) -> None:
-        self._chunked = chunked
-        self.received = 0
-        """Body bytes so far, without their transfer framing."""
+    def __init__(
+        self,
+        client: ClientConnection,
+        exchange: Exchange,
+        deadline: Deadline,
+        begun: bytes,
+        *,
+        max_bytes: int,
+    ) -> None:
+        """begun: what of it came with the head."""
+        self._client = client
+        self._request = client.request
+        self._exchange = exchange
+        self._deadline = deadline
+        self._max_bytes = max_bytes
+        self._connection: UpstreamConnection | None = None
         self._kept: list[bytes] | None = []
         self._kept_bytes = 0
         self._sent = False
+        self.whole = False
+        """All of it has come; it may still have to be sent."""
+        self._take(begun)
+        if self._request.fields.get(b"expect", b"").lower() == b"100-continue" and self._request.http_1_1:
+            client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def add(self, data: bytes, *, last: bool) -> bytes:
-        """A piece has come: how it is framed for the upstream."""
-        self.received += len(data)
-        piece = framed(data, last=last) if self._chunked else data
-        if self._kept is not None:
-            self._kept.append(piece)
-            self._kept_bytes += len(piece)
-            self._keep_little()
-        return piece
+    def go_on(self) -> Refusal | None:
+        """More of it has come, or it is broken: send that on. Why it can't be, where it can't."""
+        request = self._request
+        piece = self._take(request.take_body())
+        if self._exchange.request_bytes > self._max_bytes:
+            return BODY_TOO_LARGE
+        if self._client.body_is_broken:
+            return HTTP_MALFORMED
+        self.whole = request.body_whole
+        if self._connection:  # otherwise one is being opened: the piece is kept, and goes with the rest
+            self._connection.write(piece)
+            if self.whole:
+                self._connection.request_sent()
+            else:
+                self.flow()
+        return None
+
+    def wait(self) -> None:
+        """There is no connection to send it on for now."""
+        self._connection = None
+        self._client.pause_reading()
+
+    def send_on(self, connection: UpstreamConnection) -> None:
+        """It has been sent all of `so_far`, and is to get the rest."""
+        self._connection = connection
+        if not self.whole:
+            self.flow()
+
+    def flow(self) -> None:
+        """Wait for the next piece or, before it, for the upstream to take the last one."""
+        if self.whole or self._connection is None:
+            return
+        if self._connection.writing_paused:
+            self._client.pause_reading()
+            self._deadline.wait_for(Waiting.UPSTREAM_UPLOAD)
+        else:
+            self._client.resume_reading()
+            self._deadline.wait_for(Waiting.CLIENT_BODY)
 
     def so_far(self) -> bytes | None:
         """All that has come, to be sent on a connection that has none of it; None if it is no longer kept."""
@@ -47,6 +99,17 @@ class Upload:
     def forget(self) -> None:
         """Keep nothing any more: a response has begun."""
         self._kept = None
+
+    def _take(self, data: bytes) -> bytes:
+        """Count and keep a piece: how it is framed for the upstream."""
+        request = self._request
+        self._exchange.request_bytes += len(data)
+        piece = framed(data, last=request.body_whole) if request.chunked else data
+        if self._kept is not None:
+            self._kept.append(piece)
+            self._kept_bytes += len(piece)
+            self._keep_little()
+        return piece
 
     def _keep_little(self) -> None:
         if self._sent and self._kept_bytes > KEPT_BYTES:
