@@ -93,6 +93,14 @@ class StoreError(Exception):
     """What an operator has to mend about the store, or asked of it in vain: one line, no secret in it."""
 
 
+class StoreNotFound(StoreError):
+    """What a change or a look-up names is not there."""
+
+
+class StoreConflict(StoreError):
+    """A change goes against what is there: the name is taken, a branch has children."""
+
+
 class StoreUnavailable(StoreError):
     """The store gave no answer just now: locked, damaged, gone, or more look-ups wait than may."""
 

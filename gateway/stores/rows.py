@@ -71,7 +71,8 @@ class Store(Protocol):
     """The embedded default is SQLite. A project or branch is referred to by id or name.
 
     All methods may raise StoreUnavailable; those that change something, or name what must exist, raise
-    StoreError where it can't be done, and then nothing was changed.
+    StoreError where it can't be done, and then nothing was changed: StoreNotFound and StoreConflict tell two
+    reasons apart, any other is bad input.
     """
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import aiosqlite
 
-from gateway.errors import StoreError, printable
+from gateway.errors import StoreConflict, StoreNotFound, printable
 from gateway.stores import rows, sqlite_file
 from gateway.stores.ids import new_branch_id, new_project_id
 from gateway.stores.rows import DEFAULT_PROJECT, MAIN_BRANCH, Branch, Credential, PrincipalType, Project
@@ -103,7 +103,7 @@ class SqliteStore:
         rows.check_name(name)
         async with self._change():
             if await self._run(f"{_PROJECT} WHERE name = ?", name):
-                raise StoreError(f'project "{name}" exists already')
+                raise StoreConflict(f'project "{name}" exists already')
             project = Project(new_project_id(), name, int(time.time()))
             await self._run("INSERT INTO projects (id, name, created) VALUES (?, ?, ?)", *astuple(project))
             main = Branch(new_branch_id(), project.id, MAIN_BRANCH, None, project.created)
@@ -125,7 +125,7 @@ class SqliteStore:
             if await self._run(
                 f"{_BRANCH} WHERE project_id = ? AND name = ? AND deleted IS NULL", owner.id, name
             ):
-                raise StoreError(f'branch "{name}" exists already in project "{owner.name}"')
+                raise StoreConflict(f'branch "{name}" exists already in project "{owner.name}"')
             branch = Branch(new_branch_id(), owner.id, name, above, int(time.time()))
             await self._run(_INSERT_BRANCH, *astuple(branch))
         return branch
@@ -134,7 +134,7 @@ class SqliteStore:
         async with self._change():
             doomed = await self._branch(await self._project(project), branch)
             if await self._run(f"{_BRANCH} WHERE parent_id = ? AND deleted IS NULL", doomed.id):
-                raise StoreError(f'branch "{doomed.name}" has children; delete those first')
+                raise StoreConflict(f'branch "{doomed.name}" has children; delete those first')
             now = int(time.time())
             await self._run("UPDATE branches SET deleted = ? WHERE id = ?", now, doomed.id)
             await self._run(
@@ -200,7 +200,7 @@ class SqliteStore:
                 await self._run("UPDATE credentials SET cut = ? WHERE id = ?", now, credential_id)
             found = await self._run(f"{_CREDENTIAL} WHERE id = ?", credential_id)
             if not found:
-                raise StoreError(f'no credential "{printable(credential_id)}"')
+                raise StoreNotFound(f'no credential "{printable(credential_id)}"')
         return _credential(found[0])
 
     async def cut_since(self, since: float) -> Sequence[str]:
@@ -242,7 +242,7 @@ class SqliteStore:
             f"{_PROJECT} WHERE id = ?1 OR name = ?1", reference
         )
         if not found:
-            raise StoreError(f'no project "{printable(reference)}"')
+            raise StoreNotFound(f'no project "{printable(reference)}"')
         return Project(*found[0])
 
     async def _branch(self, project: Project, reference: str) -> Branch:
@@ -252,7 +252,7 @@ class SqliteStore:
             project.id,
         )
         if not found:
-            raise StoreError(f'no branch "{printable(reference)}" in project "{project.name}"')
+            raise StoreNotFound(f'no branch "{printable(reference)}" in project "{project.name}"')
         return Branch(*found[0])
 
 
