@@ -14,9 +14,16 @@ DEFAULT_PROJECT = "default"
 MAIN_BRANCH = "main"
 """The branch that every project begins with."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}"
+"""What a project or a branch can be called."""
+SCOPE = r"[a-z0-9][a-z0-9_.:-]{0,127}"
+TITLE_LENGTH = 128
+SCOPES = 32
+"""The most that one credential can have."""
+
+_NAME = re.compile(NAME)
 _ID_FORM = re.compile(r"(?:br|pr)-[a-z]+-[a-z]+-[a-z0-9]{8}")
-_SCOPE = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,127}")
+_SCOPE = re.compile(SCOPE)
 
 
 class PrincipalType(StrEnum):
@@ -142,14 +149,14 @@ def check_name(name: str) -> None:
 
 def check_title(title: str) -> None:
     """Raise StoreError unless this can be the name of a credential, which is free text and may be empty."""
-    if len(title) > 128 or not title.isprintable():
-        raise StoreError("name of a credential: at most 128 characters, all printable")
+    if len(title) > TITLE_LENGTH or not title.isprintable():
+        raise StoreError(f"name of a credential: at most {TITLE_LENGTH} characters, all printable")
 
 
 def check_scopes(scopes: Sequence[str]) -> None:
     """Raise StoreError unless these are scopes, such as `ai_gateway:invoke`."""
-    if not 1 <= len(scopes) <= 32:
-        raise StoreError("scopes: from 1 to 32")
+    if not 1 <= len(scopes) <= SCOPES:
+        raise StoreError(f"scopes: from 1 to {SCOPES}")
     for scope in scopes:
         if not _SCOPE.fullmatch(scope):
             raise StoreError(f'scope "{printable(scope)}": at most 128 of a-z, 0-9 and _ . : -')
