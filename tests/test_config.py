@@ -73,6 +73,9 @@ def test_every_section_of_a_file(tmp_path: Path) -> None:
         drain_delay_seconds = 5
         trusted_proxies = ["10.0.0.0/8", "fd00::1"]
         forward_request_headers = ["X-Trace", "traceparent"]
+        [admin]
+        token = "env:KEY"
+        hosts = ["Gateway.internal", "gateway"]
         [store]
         url = "sqlite:////var/lib/gateway/gateway.db"
         [branches]
@@ -115,6 +118,9 @@ def test_every_section_of_a_file(tmp_path: Path) -> None:
     assert (server.max_body_bytes, server.max_connections) == (1, 20000)
     assert (server.drain_delay_seconds, server.drain_seconds) == (5.0, 60.0)
     assert server.forward_request_headers == ("x-trace", "traceparent")
+    assert config.admin.token is not None
+    assert config.admin.token.reveal() == "from-environment"
+    assert config.admin.hosts == ("gateway.internal", "gateway")
     assert config.store.url.path == Path("/var/lib/gateway/gateway.db")
     assert config.branches.default == "production"
     assert config.branches.trusted_suffixes == (".ai.example.com",)
@@ -129,6 +135,12 @@ def test_every_section_of_a_file(tmp_path: Path) -> None:
     assert neon.priority == 2
     assert neon.serves("gemini-2-5-pro")
     assert simulated.pace == 2.5
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8081", "[::]:8081", "gateway.example:8081"])
+def test_a_token_lets_the_admin_listener_leave_loopback(tmp_path: Path, address: str) -> None:
+    text = f"[server]\nadmin_listen = '{address}'\n[admin]\ntoken = 'env:TOKEN'\n{SIMULATED}"
+    assert loaded(tmp_path, text, {"TOKEN": "secret"}).server.admin_listen == address
 
 
 def test_the_environment_overrides_the_file_and_the_command_line_both(tmp_path: Path) -> None:

@@ -96,10 +96,27 @@ BAD_SECTIONS = [
     ),
     ("[server]\nlisten = '127.0.0.1:8081'", "FILE: server.listen: 127.0.0.1:8081 is listened on twice"),
     ("[server]\nadmin_listen = ['127.0.0.1:1']", "FILE: server.admin_listen: expected str, got list"),
-    ("[server]\nadmin_listen = '0.0.0.0:8081'", "FILE: server.admin_listen: 0.0.0.0:8081 is not on loopback"),
+    *(
+        (
+            f"[server]\nadmin_listen = '{address}'\n[admin]\nhosts = ['host.example']",
+            f"FILE: server.admin_listen: {address} is not on loopback, which needs admin.token",
+        )
+        for address in ("0.0.0.0:8081", "[::]:0", "host.example:1")
+    ),
+    # admin
+    ("[admin]\ntoken = 7", "FILE: admin.token: expected str, got int"),
     (
-        "[server]\nadmin_listen = 'host.example:1'",
-        "FILE: server.admin_listen: host.example:1 is not on loopback",
+        f"[admin]\ntoken = '{PLANTED}'",
+        "FILE: admin.token: expected env:NAME, file:PATH or credential:NAME, not a secret itself",
+    ),
+    ("[admin]\ntoken = 'env:NOBODY_SET_THIS'", "FILE: admin.token: env:NOBODY_SET_THIS is not set"),
+    ("[admin]\nhosts = 'a.example'", "FILE: admin.hosts: expected list, got str"),
+    *(
+        (
+            f"[admin]\nhosts = ['a.example', '{bad}']",
+            f"FILE: admin.hosts[1]: '{bad}' is not a host's name without a port, as 'gateway.internal' is",
+        )
+        for bad in ("", "a.example:8081", "*.example", "http://a", ".a", "[::1]")
     ),
     # TLS
     ("[server]\ntls_cert = 'a'", "FILE: server.tls_key: tls_cert and tls_key go together"),
@@ -407,6 +424,11 @@ def test_listening_beyond_this_machine_needs_a_file() -> None:
         ({"GATEWAY_SERVER__LISTEN": "0.0.0.0:80"}, {}, "GATEWAY_SERVER__LISTEN: 0.0.0.0:80"),
         ({}, {"server.listen": "[::]:80"}, "--listen: [::]:80"),
         ({}, {"server.listen": "127.0.0.1:1,gateway.example:80"}, "--listen: gateway.example:80"),
+        (
+            {"GATEWAY_SERVER__ADMIN_LISTEN": "0.0.0.0:81", "GATEWAY_ADMIN__TOKEN": "env:HOME"},
+            {},
+            "GATEWAY_SERVER__ADMIN_LISTEN: 0.0.0.0:81",
+        ),
     ):
         with pytest.raises(ConfigurationError) as caught:
             load(None, HOME | environ, overrides)

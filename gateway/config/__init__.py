@@ -5,15 +5,17 @@ checks between them. Nothing here keeps state or logs.
 """
 
 from gateway.config.load import Config, load
-from gateway.config.schema import Branches, Server, Store, Timeouts, Upstream, UpstreamKind
+from gateway.config.schema import Admin, Branches, Server, Store, Timeouts, Upstream, UpstreamKind
 from gateway.config.sources import default_config
-from gateway.config.values import BaseUrl, HeaderName, HostSuffix, Listen, Network, StoreUrl
+from gateway.config.values import BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl
 
 __all__ = [
+    "Admin",
     "BaseUrl",
     "Branches",
     "Config",
     "HeaderName",
+    "HostName",
     "HostSuffix",
     "Listen",
     "Network",

@@ -18,12 +18,12 @@ import msgspec
 from gateway import catalog
 from gateway.catalog import Catalog
 from gateway.config import sources
-from gateway.config.schema import Branches, Server, Settings, Store, Timeouts, Upstream, UpstreamKind
-from gateway.config.values import BaseUrl, HeaderName, HostSuffix, Listen, Network, StoreUrl
+from gateway.config.schema import Admin, Branches, Server, Settings, Store, Timeouts, Upstream, UpstreamKind
+from gateway.config.values import BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl
 from gateway.errors import ConfigurationError
 from gateway.secrets import Secret
 
-_PARSED = (BaseUrl, HeaderName, HostSuffix, Listen, Network, StoreUrl)
+_PARSED = (BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Config:
     path: Path | None
     """None: no file, so the gateway is the embedded one, on loopback only."""
     server: Server
+    admin: Admin
     store: Store
     branches: Branches
     catalog: Catalog
@@ -86,6 +87,7 @@ def load(
     return Config(
         path=path,
         server=settings.server,
+        admin=settings.admin,
         store=settings.store,
         branches=settings.branches,
         catalog=models,
@@ -139,11 +141,12 @@ def _problems(settings: Settings, *, embedded: bool, serving: bool) -> Iterator[
     if not server.listen:
         yield "server.listen", "at least one address is needed"
     if embedded:
-        for listen in server.listen:
-            if not listen.is_loopback:
-                yield "server.listen", f"{listen} is not on loopback, which needs a configuration file"
-    if not server.admin_listen.is_loopback:
-        yield "server.admin_listen", f"{server.admin_listen} is not on loopback"
+        for key, listens in (("listen", server.listen), ("admin_listen", (server.admin_listen,))):
+            for listen in listens:
+                if not listen.is_loopback:
+                    yield f"server.{key}", f"{listen} is not on loopback, which needs a configuration file"
+    if not server.admin_listen.is_loopback and settings.admin.token is None:
+        yield "server.admin_listen", f"{server.admin_listen} is not on loopback, which needs admin.token"
     fixed = [listen for listen in (*server.listen, server.admin_listen) if listen.path or listen.port]
     for listen in fixed:
         if fixed.count(listen) > 1:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from gateway.catalog import CatalogSettings
-from gateway.config.values import BaseUrl, HeaderName, HostSuffix, Listen, Network, StoreUrl
+from gateway.config.values import BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl
 from gateway.secrets import Secret
 
 UpstreamKind = Literal["simulated", "ai-studio", "gateway"]
@@ -46,6 +46,15 @@ class Server(Section, frozen=True):
     def scheme(self) -> str:
         """What every address of `listen` speaks."""
         return "https" if self.tls_cert else "http"
+
+
+class Admin(Section, frozen=True):
+    """Who may use the admin API, and under which names its listener is asked."""
+
+    token: Secret | None = None
+    """None: the admin API is off."""
+    hosts: tuple[HostName, ...] = ()
+    """Beside `localhost`, the listener's own name and all IP addresses."""
 
 
 class Store(Section, frozen=True):
@@ -95,6 +104,7 @@ class Settings(Section, frozen=True, kw_only=True):
     """The whole file."""
 
     server: Server = Server()
+    admin: Admin = Admin()
     store: Store
     branches: Branches = Branches()
     catalog: CatalogSettings = CatalogSettings()

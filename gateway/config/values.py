@@ -126,6 +126,17 @@ class HostSuffix(str):
         return cls(text.lower())
 
 
+class HostName(str):
+    """A name under which a listener may be asked, `gateway.internal`, in lower case."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Without a port: a name is allowed at any."""
+        if not _HOST_NAME.fullmatch(text):
+            raise ValueError(f"{text!r} is not a host's name without a port, as 'gateway.internal' is")
+        return cls(text.lower())
+
+
 class BaseUrl(str):
     """An upstream's address, `https://host[:port][/path]`, without a slash at its end."""
 
