@@ -22,6 +22,7 @@ from gateway.errors import (
     HTTP_MALFORMED,
     INTERNAL,
     METHOD,
+    OVERLOADED,
     UPSTREAM_TIMEOUT,
     GatewayError,
     described,
@@ -52,13 +53,16 @@ class Proxy:
         pool: Pool,
         relay: Relay,
         observer: Observer,
+        max_open: int,
     ) -> None:
+        """max_open: how many requests may be under way at once."""
         self.identity = identity
         self.branches = branches
         self.catalog = catalog
         self.pool = pool
         self.relay = relay
         self.observer = observer
+        self.max_open = max_open
         self.draining = False
         """Set when no new request is taken any more."""
         self.open = 0
@@ -91,6 +95,8 @@ class Proxy:
         _check_http(request, exchange.route.action)
         if self.draining:
             raise GatewayError(DRAINING)
+        if self.open > self.max_open:
+            raise GatewayError(OVERLOADED)
         label = self.branches.label(_host(client)) if self.branches.named_by_host else ""
         principal = self.identity.remembered(request.fields, gemini.query_of(target))
         branch_id = self.branches.remembered(principal, label) if principal else None

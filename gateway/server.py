@@ -66,7 +66,11 @@ class Gateway:
         self._stack = AsyncExitStack()
         """What takes down again what was built, in reverse order."""
         self._servers: list[asyncio.Server] = []
-        self._max_connections = -(-config.server.max_connections // config.server.workers)
+        self._max_connections = self._part(config.server.max_connections)
+
+    def _part(self, limit: int) -> int:
+        """What of a limit of the whole gateway this process may use."""
+        return -(-limit // self.config.server.workers)
 
     @property
     def open_connections(self) -> int:
@@ -111,6 +115,7 @@ class Gateway:
             pool=pool,
             relay=self._relay,
             observer=self.observer,
+            max_open=self._part(config.server.max_open_requests),
         )
         self._clients = ClientServer(
             self._proxy.handle,

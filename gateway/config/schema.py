@@ -37,6 +37,7 @@ class Server(Section, frozen=True):
     workers: Workers = 1
     max_body_bytes: Count = 32 * 1024 * 1024
     max_connections: Count = 20000
+    max_open_requests: Count = 10000
     drain_delay_seconds: SecondsOrNone = 0.0
     drain_seconds: SecondsOrNone = 60.0
     trusted_proxies: tuple[Network, ...] = ()

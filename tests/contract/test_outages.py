@@ -135,6 +135,26 @@ async def test_one_connection_too_many(hurried: Rig) -> None:
         assert statuses <= {200, 503}
 
 
+async def test_a_request_too_many(tmp_path: Path) -> None:
+    with running_rig(tmp_path, SERVER__MAX_OPEN_REQUESTS="1") as rig:
+        with rig.answering([keep_open()]):
+            async with rig.client() as first:
+                await first.send(rig.request().encode())
+                await rig.upstream.request(0)
+                for framing in ACTIONS:
+                    # Before anything is looked at, and the connection may be used again.
+                    request, array = shaped(rig, framing, token=WRONG_TOKEN)
+                    async with rig.client() as client:
+                        for _ in range(2):
+                            await client.send(request)
+                            check(await client.read_response(), refusals.OVERLOADED, array=array)
+        statuses = {503}
+        while 200 not in statuses:  # that the first has left is seen in time, and then it has its place
+            statuses.add((await rig.ask(rig.request())).status)
+            assert statuses <= {200, 503}
+        assert rig.upstream.total_requests == 2
+
+
 async def test_requests_that_a_drain_cuts_off(tmp_path: Path) -> None:
     with running_rig(tmp_path, SERVER__DRAIN_SECONDS="0.2") as rig, rig.answering([keep_open()]):
         waiting: list[tuple[RawClient, bool]] = []

@@ -75,6 +75,7 @@ class Settings:
     head: float = 10.0
     client_idle: float = 10.0
     max_body_bytes: int = 32 * 1024 * 1024
+    max_open: int = 10_000
     forward_request_headers: frozenset[bytes] = frozenset()
 
 
@@ -198,7 +199,13 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
             )
         )
         proxy = Proxy(
-            identity=identity, branches=branches, catalog=catalog, pool=pool, relay=relay, observer=observer
+            identity=identity,
+            branches=branches,
+            catalog=catalog,
+            pool=pool,
+            relay=relay,
+            observer=observer,
+            max_open=settings.max_open,
         )
         clients = ClientServer(
             proxy.handle,
