@@ -96,14 +96,18 @@ class Connector:
         loop = asyncio.get_running_loop()
         addresses = await self._resolver.addresses()
         sock = await dial(addresses)
+        connection = UpstreamConnection(loop, self._settled)
         try:
-            _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(loop, self._settled),
+            await loop.create_connection(
+                lambda: connection,
                 sock=sock,
                 ssl=self._tls,
                 server_hostname=self.host if self._tls else None,
             )
         except BaseException:
+            # Where the handshake was just over, asyncio would await the peer's goodbye; and uvloop may have
+            # closed the socket alone, and would still write to it.
+            connection.abort()
             sock.close()
             if self._sessions:
                 self._sessions.forget()

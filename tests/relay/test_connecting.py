@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from aiohappyeyeballs import AddrInfoType
@@ -15,9 +17,11 @@ from gateway.upstreams.connector import Connector
 from gateway.upstreams.resolver import Resolver
 from tests.relay.conftest import Connect
 from tests.relay.connectors import NO_TLS, Names, exchange
+from tests.support.census import connections
 from tests.support.eventually import eventually
 from tests.support.machine import open_files
 from tests.support.raw_upstream import RawUpstream
+from tests.support.script import stop_reading
 from tests.support.tls import TestCertificates
 
 MANY = 1000
@@ -124,10 +128,10 @@ async def one_more(connector: Connector) -> bool:
 
 
 async def resumes(connector: Connector) -> None:
-    """Return once new connections resume a session."""
+    """Return once new connections resume a session, which takes them some time to have."""
     async with asyncio.timeout(10):
         while not await one_more(connector):
-            await asyncio.sleep(0.05)
+            pass
 
 
 async def test_new_connections_resume_the_session_and_the_certificate_counts(
@@ -158,3 +162,48 @@ async def test_a_connection_that_breaks_in_its_handshake_has_the_next_do_the_who
         with pytest.raises(ssl.SSLError):
             await connector.connect()
         assert not await one_more(connector)
+
+
+def descriptors(port: int) -> list[int]:
+    """Of this process's connections to that port."""
+    return [descriptor for descriptor, _, there in connections() if there == port]
+
+
+@pytest.mark.parametrize("held_up", [False, True], ids=["in time", "before it knows of the socket"])
+async def test_one_that_is_given_up_just_when_its_handshake_is_over(
+    held_up: bool, connect: Connect, certificates: TestCertificates
+) -> None:
+    """Its socket is closed at once, and nothing more is done with it.
+
+    Where a second one holds the event loop up until the first is answered, the first attempt is given up
+    before it has heard that its socket is in use.
+    """
+    loop = asyncio.get_running_loop()
+    faults: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    context = certificates.client_context()
+    with RawUpstream(tls=certificates.server.context()) as upstream:
+        for _ in range(1 + held_up):
+            upstream.accept_next([stop_reading()])  # nobody says goodbye
+        connector = connect(upstream, tls=context)
+        begun: list[ssl.SSLObject] = []
+        plain: Any = context.sslobject_class
+
+        class Watched(plain):  # type: ignore[misc]
+            def do_handshake(self) -> None:
+                if self not in begun:
+                    begun.append(self)
+                    if len(begun) == 2:
+                        assert select.select(descriptors(upstream.port), [], [], 5)[0]
+                super().do_handshake()  # raises until the handshake is over
+                for attempt in attempts:
+                    attempt.cancel()
+
+        context.sslobject_class = Watched
+        attempts = [asyncio.create_task(connector.connect()) for _ in range(1 + held_up)]
+        ends = await asyncio.gather(*attempts, return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError] * len(attempts)
+        for number in range(len(attempts)):
+            await (await upstream.connection(number)).closed()
+        assert not descriptors(upstream.port)
+    assert not faults

@@ -60,18 +60,18 @@ class Census:
 
 def sockets(*, local: Collection[int] = (), remote: Collection[int] = ()) -> int:
     """How many connections of this process have one of these ports on its own side, or on the other one."""
-    return sum(here in local or there in remote for here, there in _connections())
+    return sum(here in local or there in remote for _, here, there in connections())
 
 
-def _connections() -> Iterator[tuple[int, int]]:
-    """Local and remote port (0 where it is not connected any more) of each open TCP connection over IPv4."""
+def connections() -> Iterator[tuple[int, int, int]]:
+    """Of each open TCP connection over IPv4: descriptor, local and remote port (0: no longer connected)."""
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):  # it is no socket, or closed by now
             one = socket.socket(fileno=int(name))
             try:
                 tcp = (one.family, one.type) == (socket.AF_INET, socket.SOCK_STREAM)
                 if tcp and not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    yield one.getsockname()[1], _remote_port(one)
+                    yield int(name), one.getsockname()[1], _remote_port(one)
             finally:
                 one.detach()
 
