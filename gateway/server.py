@@ -241,6 +241,9 @@ async def run(config: Config, announce: Announce) -> None:
         app = create_admin_app(
             ready=lambda: (gateway.state == "serving", gateway.state),
             exposition=Exposition(gateway.observer.snapshot),
+            store=gateway.store,
+            settings=config.admin,
+            listen=config.server.admin_listen,
         )
         admin_address = await serve_admin(stack, config.server.admin_listen, app)
         addresses = []

@@ -65,7 +65,11 @@ class Supervisor:
             store = await open_store(self._config.store.url)
             stack.push_async_callback(store.close)
             app = create_admin_app(
-                ready=self._ready, exposition=Exposition(self._totals.snapshot, self._totals)
+                ready=self._ready,
+                exposition=Exposition(self._totals.snapshot, self._totals),
+                store=store,
+                settings=self._config.admin,
+                listen=server.admin_listen,
             )
             admin_address = await serve_admin(stack, server.admin_listen, app)
             stack.callback(self._close_sockets)

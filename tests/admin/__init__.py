@@ -1,0 +1,1 @@
+"""The admin listener and its API, over real connections and a real store."""
