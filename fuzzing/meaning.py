@@ -36,7 +36,7 @@ class Response:
     head_bytes: int = 0
     """Of all heads, interim ones included."""
     surplus: bool = False
-    """Something stands behind the whole answer."""
+    """Something stands behind the whole answer, other than line ends, which mean nothing."""
 
     @property
     def odd(self) -> bool:
@@ -94,7 +94,7 @@ def response(sent: bytes, ended: Ending) -> Response:
     if ended == "fin":
         found.body.end()
     found.whole = found.body.complete
-    found.surplus = found.whole and bool(buffer)
+    found.surplus = found.whole and bool(buffer.strip(b"\r\n"))
     found.doubtful = not found.whole and bool(buffer)
     return found
 

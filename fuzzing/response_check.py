@@ -59,7 +59,8 @@ def _check_refusal(answer: RawResponse, sent: Response, *, array: bool, lossy: b
     if sent.whole and not lossy:
         assert sent.status in _KEY_REFUSALS or sent.head_bytes > _HEAD_LIMIT, "a whole answer was refused"
     elif not sent.doubtful and not lossy:
-        assert sent.head is None or sent.status in _EXAMINED, "refused though its head was whole"
+        may_be_refused = sent.status in _EXAMINED or sent.head_bytes > _HEAD_LIMIT
+        assert sent.head is None or may_be_refused, "refused though its head was whole"
 
 
 def _check_passed(answer: RawResponse, sent: Response, *, sse: bool, lossy: bool) -> None:
