@@ -122,7 +122,7 @@ class UsageSum:
     """What one group of attempts used. Tokens and cost are sums of what is known."""
 
     group: Mapping[UsageBy, str]
-    """Ids of branch and credential, the model's short id, the upstream's name, the day as 2026-11-01 (UTC)."""
+    """Ids of branch and credential, the model's short id, the upstream's name, the day (UTC): 2026-11-01."""
     requests: int
     """Counted where their first attempt went."""
     attempts: int

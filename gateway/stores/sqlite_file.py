@@ -141,7 +141,11 @@ def _first_rows(connection: sqlite3.Connection) -> None:
 
 def _migrations() -> list[str]:
     """The scripts in the order of their numbers, which run from 1 without a gap."""
-    scripts = [f for f in resources.files("gateway.stores").iterdir() if f.name.endswith(".sql")]
+    scripts = [
+        f
+        for f in resources.files("gateway.stores").iterdir()
+        if f.name.startswith("sqlite_") and f.name.endswith(".sql")
+    ]
     return [script.read_text("utf-8") for script in sorted(scripts, key=lambda f: f.name)]
 
 

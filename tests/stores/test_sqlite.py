@@ -85,10 +85,10 @@ async def test_the_file_is_as_durable_as_promised(tmp_path: Path) -> None:
     async with opened(file_in(tmp_path)) as store:
         for connection, expected in (
             (
-                store._writer,
+                store.database.writer,
                 {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000},
             ),
-            (store._reader, {"journal_mode": "wal", "query_only": 1, "busy_timeout": 1000}),
+            (store.database.reader, {"journal_mode": "wal", "query_only": 1, "busy_timeout": 1000}),
         ):
             for name, value in expected.items():
                 assert list(await connection.execute_fetchall(f"PRAGMA {name}")) == [(value,)], name
@@ -218,7 +218,7 @@ async def test_a_damaged_database_is_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("PRAGMA user_version = 99", "made by a newer gateway (version 99, this one knows 1)"),
+        ("PRAGMA user_version = 99", "made by a newer gateway (version 99, this one knows 2)"),
         ("PRAGMA application_id = 7", "the database of another program"),
     ],
 )
