@@ -164,6 +164,8 @@ class Upstream:
         self._waiting = select.poll()
         self._waiting.register(self._listener, select.POLLIN)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._newest: tuple[str, int] | None = None
+        """Who has opened the connection accepted last."""
         self.ends: list[UpstreamEnd] = []
         self.asked: list[Asked] = []
         """All requests of the present input, in the order of their heads."""
@@ -181,14 +183,17 @@ class Upstream:
     def _accept(self) -> bool:
         came = False
         while self._waiting.poll(0):
-            sock, _ = self._listener.accept()
+            sock, self._newest = self._listener.accept()
             self.ends.append(UpstreamEnd(sock))
             came = True
         return came
 
     def clear(self) -> None:
         """Close every connection, those that nobody has accepted yet as well, and forget what was asked."""
-        self._accept()
+        # They come in the order in which they were opened, on a busy machine some time later.
+        with socket.create_connection(self._listener.getsockname()) as last:
+            while self._newest != last.getsockname():
+                self._accept()
         for end in self.ends:
             end.close()
         self.ends.clear()

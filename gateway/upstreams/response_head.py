@@ -75,7 +75,7 @@ class ResponseHead:
             elif fate == _CONTENT_LENGTH:
                 self.content_length = value
             elif fate == _TRANSFER_ENCODING:
-                if value.strip().lower() != b"chunked":
+                if self.chunked or value.strip().lower() != b"chunked":
                     raise ValueError("a transfer coding that can't be passed on")
                 self.chunked = True
             elif fate == _CONTENT_ENCODING:

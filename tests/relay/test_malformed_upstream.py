@@ -39,6 +39,7 @@ AMBIGUOUS = {
     "a length beyond 64 bits": b"Content-Length: 99999999999999999999\r\n\r\n{}",
     "an unknown coding": b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "codings in two lines": b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "identity": b"Transfer-Encoding: identity\r\n\r\n{}",
     "a space in a name": b"Content Length: 2\r\n\r\n{}",
     "a space before the colon": b"Content-Length : 2\r\n\r\n{}",
