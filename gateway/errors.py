@@ -105,6 +105,10 @@ class StoreUnavailable(StoreError):
     """The store gave no answer just now: locked, damaged, gone, or more look-ups wait than may."""
 
 
+class CountersUnavailable(Exception):
+    """The server that counts what is used gives no answer just now: one line, no secret in it."""
+
+
 def described(error: BaseException) -> str:
     """A fault's type and where it came about, for the log: not its text, which may quote the client."""
     places = [
