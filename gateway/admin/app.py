@@ -83,6 +83,8 @@ def create_admin_app(
     changing = asyncio.Lock()
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, answering(operation, store, changing))
+        if operation.method == "GET":
+            app.router.add_head(operation.path, answering(operation, store, changing))
     app.on_response_prepare.append(_finish_head)
     return app
 
@@ -92,7 +94,13 @@ class _Connection(web.RequestHandler):
 
     def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop) -> None:
         # Probes and scrapes are no requests to account for; changes are in the audit trail.
-        super().__init__(manager, loop=loop, access_log=None, logger=http_log)  # type: ignore[arg-type]
+        super().__init__(
+            manager,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]
+            logger=http_log,
+            auto_decompress=False,
+        )
 
     def handle_error(
         self,

@@ -86,14 +86,14 @@ def _query(request: web.Request, kind: type[Struct]) -> Struct:
 async def _body(request: web.Request, kind: type[Request] | None) -> Request | None:
     if kind is None:
         return None
-    if request.content_type != "application/json":
-        raise Refused(415, "UNSUPPORTED_MEDIA_TYPE", "the body's Content-Type is not application/json")
+    if request.content_type != "application/json" or "Content-Encoding" in request.headers:
+        raise Refused(415, "UNSUPPORTED_MEDIA_TYPE", "the body is not announced as plain application/json")
     try:
         content = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise Refused(413, "BODY_TOO_LARGE", f"the body is larger than {BODY_BYTES} bytes") from None
-    except web.RequestPayloadError:
-        raise Refused(400, "BAD_REQUEST", "the body is malformed") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise Refused(400, "BAD_REQUEST", "the body did not come whole") from None
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from gateway import durations
 from gateway.admin import schema
@@ -16,11 +17,17 @@ from gateway.stores import Store
 from gateway.stores.rows import UsageBy, UsageSum
 from gateway.usage_record import NANOS
 
+GROUP_FIELDS: Mapping[UsageBy, tuple[str, ...]] = {
+    **{by: (by.value,) for by in UsageBy},
+    UsageBy.BRANCH: ("branch", "branch_id"),
+    UsageBy.CREDENTIAL: ("credential", "credential_name"),
+}
+"""The fields of `Usage` that name a group."""
 _DATE = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?"
 )
-_LAST = datetime.max.replace(tzinfo=UTC).timestamp()
+_LAST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
 def moment(text: str, now: float) -> float:
@@ -50,13 +57,13 @@ async def usage_of(store: Store, project: str, since: float, until: float, by: U
 
 def _usage(found: UsageSum, by: UsageBy, names: Mapping[str, str]) -> Usage:
     key = found.group[by]
-    group: dict[str, str | None] = {by.value: key}
+    values: tuple[Any, ...] = (key,)
     if by is UsageBy.BRANCH:
-        group = {"branch": names.get(key), "branch_id": key}
+        values = (names.get(key), key)
     elif by is UsageBy.CREDENTIAL:
-        group["credential_name"] = names.get(key, "")
+        values = (key, names.get(key, ""))
     return Usage(
-        **group,  # type: ignore[arg-type]  # only the branch's name may be None
+        **dict(zip(GROUP_FIELDS[by], values, strict=True)),
         requests=found.requests,
         attempts=found.attempts,
         input_tokens=found.input_tokens,

@@ -8,7 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import __version__
-from gateway.cli import branches, check_config, credentials, models, projects, serve, simulate, worker
+from gateway.cli import (
+    branches,
+    check_config,
+    credentials,
+    limits,
+    models,
+    projects,
+    serve,
+    simulate,
+    usage,
+    worker,
+)
 from gateway.cli.management import fail
 from gateway.errors import ConfigurationError
 
@@ -20,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gateway", description="A gateway for Google's Gemini API.")
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, check_config, branches, credentials, projects, models, worker):
+    for command in (serve, check_config, branches, credentials, projects, limits, usage, models, worker):
         command.add(subparsers, common)
     simulate.add(subparsers)
     args = parser.parse_args(argv)

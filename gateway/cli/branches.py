@@ -31,7 +31,7 @@ def add(
 
 def _create(args: argparse.Namespace) -> int:
     async def action(store: Store) -> None:
-        branch = await store.create_branch(args.project, args.name, args.parent)
+        branch = await store.create_branch(args.project, args.name, args.parent, actor=management.actor())
         if args.json:
             management.print_json(_shown(branch, await store.branches(branch.project_id)))
         else:
@@ -56,7 +56,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _delete(args: argparse.Namespace) -> int:
     async def action(store: Store) -> None:
-        branch = await store.delete_branch(args.project, args.branch)
+        branch = await store.delete_branch(args.project, args.branch, actor=management.actor())
         if args.json:
             management.print_json({"id": branch.id, "name": branch.name, "deleted": True})
         else:

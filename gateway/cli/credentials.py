@@ -8,14 +8,12 @@ import sys
 import time
 from collections.abc import Mapping
 
-from gateway import tokens
+from gateway import durations, tokens
 from gateway.cli import management
 from gateway.errors import printable
 from gateway.identity import SCOPE
 from gateway.stores import Credential, PrincipalType, Store
 
-_LIFETIME = re.compile(r"([1-9][0-9]{0,9})([smhdw])")
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LONGEST_DAYS = 36500
 _PUBLIC_ID = re.compile(r"[a-z0-9]{16}")
 
@@ -72,6 +70,7 @@ def _create(args: argparse.Namespace) -> int:
             principal_type=PrincipalType(args.principal_type),
             scopes=args.scope or [SCOPE],
             lifetime=lifetime,
+            actor=management.actor(),
         )
         if args.json:
             branches = {branch.id: branch.name for branch in await store.branches(credential.project_id)}
@@ -121,7 +120,7 @@ def _revoke(args: argparse.Namespace) -> int:
         return management.fail("not the id of a credential (16 lower-case letters and digits)", code=2)
 
     async def action(store: Store) -> None:
-        credential = await store.revoke_credential(args.id, cut=args.now)
+        credential = await store.revoke_credential(args.id, cut=args.now, actor=management.actor())
         revoked = management.when(credential.revoked or 0)
         if args.json:
             management.print_json({"id": credential.id, "revoked": revoked})
@@ -132,9 +131,8 @@ def _revoke(args: argparse.Namespace) -> int:
 
 
 def _seconds(lifetime: str) -> int:
-    match = _LIFETIME.fullmatch(lifetime)
-    seconds = int(match[1]) * _UNIT_SECONDS[match[2]] if match else 0
-    if not 0 < seconds <= _LONGEST_DAYS * 86400:
+    seconds = durations.seconds(lifetime)
+    if seconds is None or seconds > _LONGEST_DAYS * 86400:
         raise ValueError(
             f'--expires "{printable(lifetime)}": a number with s, m, h, d or w, such as 30d; '
             f"at most {_LONGEST_DAYS}d"

@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import json
 import os
+import pwd
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 
+from gateway.config import Store as StoreSettings
 from gateway.config import load
-from gateway.config.values import StoreUrl
+from gateway.errors import printable
 from gateway.stores import DEFAULT_PROJECT, Store, StoreError, open_store
 
 
@@ -35,18 +37,28 @@ def with_store(args: argparse.Namespace, action: Callable[[Store], Awaitable[Non
     """Run `action` on the configured store; the exit code. Raises ConfigurationError."""
     config = load(args.config, os.environ, serving=False)
     try:
-        asyncio.run(_with_store(config.store.url, action))
+        asyncio.run(_with_store(config.store, action))
     except StoreError as error:
         return fail(str(error), code=1)
     return 0
 
 
-async def _with_store(url: StoreUrl, action: Callable[[Store], Awaitable[None]]) -> None:
-    store = await open_store(url)
+async def _with_store(settings: StoreSettings, action: Callable[[Store], Awaitable[None]]) -> None:
+    store = await open_store(settings.url, settings.password)
     try:
         await action(store)
     finally:
         await store.close()
+
+
+def actor() -> str:
+    """Whom the audit trail names for what a command changes: `cli:` and the user's name, or number."""
+    user = os.geteuid()
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:
+        name = str(user)
+    return f"cli:{printable(name)}"
 
 
 def fail(message: str, *, code: int) -> int:
@@ -60,12 +72,21 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """To standard output, in columns as wide as their widest cell; an empty cell is shown as `-`."""
+def print_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[str] = ()
+) -> None:
+    """To standard output, in columns as wide as their widest cell; an empty cell is shown as `-`.
+
+    `numbers` are the heads of the columns that end at the right.
+    """
     lines = [heads, *([cell or "-" for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = [
+            cell.rjust(width) if head in numbers else cell.ljust(width)
+            for head, cell, width in zip(heads, line, widths, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
 
 
 def when(seconds: int) -> str:

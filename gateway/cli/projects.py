@@ -23,7 +23,7 @@ def add(
 
 def _create(args: argparse.Namespace) -> int:
     async def action(store: Store) -> None:
-        project = await store.create_project(args.name)
+        project = await store.create_project(args.name, actor=management.actor())
         if args.json:
             management.print_json(_shown(project))
         else:

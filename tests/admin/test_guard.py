@@ -161,3 +161,23 @@ async def test_malformed_http_is_refused_without_a_word_of_it(
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
     assert TOKEN[:8].encode() not in answer
     assert TOKEN[:8] not in caplog.text
+
+
+async def test_a_client_that_leaves_in_its_body_is_no_fault_of_ours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_admin(tmp_path) as admin:
+        host, _, port = admin.url.removeprefix("http://").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            f"POST {BRANCHES} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 50\r\nExpect: 100-continue\r\n\r\n".encode()
+        )
+        await asyncio.wait_for(reader.readuntil(b"100 Continue\r\n\r\n"), 20)
+        before = admin.content()
+        writer.write(b'{"branch": ')
+        writer.close()
+        await writer.wait_closed()
+        assert (await admin.ask("GET", BRANCHES)).status == 200
+        assert admin.content() == before
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
