@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import repeat
+from string import ascii_letters
 
 import pytest
 
-from gateway.exchange import Framing, Usage
+from gateway.exchange import NO_DETAILS, Framing, Usage
 from gateway.metering import UsageReader
+from gateway.metering.document import WHOLE_BYTES
 from tests.support.metering import Found, by_byte, cut_at, read
 
 TAIL = b'"usageMetadata":{"promptTokenCount":3,"totalTokenCount":9}}'
 PIECE = 64 * 1024
 KEPT = 80 * 1024
 """The most between two calls: of one document 64 KiB, and the reader itself."""
-OPEN = 8 * 1024
-"""The most that a stream of small events holds."""
+OPEN = 9 * 1024
+"""The most that a stream of small events holds, its last report included."""
 PEAK = 512 * 1024
 """The most at any time: that, and passing copies of one piece."""
+DECODED = 16
+"""The most, times its length, that a document of up to 64 KiB takes for a moment while it is decoded."""
 
 
 def around(framing: Framing) -> tuple[bytes, bytes]:
@@ -65,6 +70,22 @@ def filled(framing: Framing, start: bytes, filling: bytes, times: int, end: byte
         pytest.param(b"{", b'"modelVersion":"a",', b"", id="one key again and again"),
         pytest.param(b'{"usageMetadata":{"a":[', b'"totalTokenCount",', b"1]},", id="details"),
         pytest.param(b'{"candidates":[', b'{"finishReason":"STOP"},', b"{}],", id="candidates"),
+        pytest.param(b'{"usageMetadata":{"promptTokensDetails":[', b"{},", b"{}]},", id="modalities"),
+        pytest.param(
+            b'{"usageMetadata":{"promptTokensDetails":[{"modality":"', b"QUJD", b'"}]},', id="modality"
+        ),
+        pytest.param(
+            b'{"candidates":[{"groundingMetadata":{"groundingChunks":[',
+            b'{"web":{"uri":"https://example.com/"}},',
+            b"{}]}}],",
+            id="grounding",
+        ),
+        pytest.param(
+            b'{"candidates":[{"groundingMetadata":{"webSearchQueries":[',
+            b'"a query",',
+            b'""]}}],',
+            id="queries",
+        ),
         pytest.param(b'{"a":"', rb"\"\\\u0041", b'",', id="escapes"),
     ],
 )
@@ -74,6 +95,30 @@ def test_memory_for_one_large_response(framing: Framing, start: bytes, unit: byt
     pieces = filled(framing, start, filling, 10, end + TAIL)
     assert_little_memory(reader, pieces)
     assert reader.usage == Usage(prompt=3, total=9)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b'{"candidates":[',
+        b'{"candidates":[{"groundingMetadata":{"groundingChunks":[',
+        b'{"usageMetadata":{"promptTokensDetails":[',
+    ],
+)
+def test_memory_for_a_document_of_many_parts_that_is_decoded_whole(start: bytes) -> None:
+    closing = bytes(reversed(start.translate(bytes.maketrans(b"{[", b"}]"), b'":' + ascii_letters.encode())))
+    document = start + b"{}," * 20_000 + b"{}" + closing
+    json.loads(document)
+    assert len(document) < WHOLE_BYTES
+    reader = UsageReader(Framing.UNARY, "")
+    tracemalloc.start()
+    try:
+        reader.feed(document)
+        reader.end()
+        assert (reader.usage, reader.details) == (None, NO_DETAILS)
+        assert tracemalloc.get_traced_memory()[1] < DECODED * len(document)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("framing", list(Framing))
@@ -96,7 +141,11 @@ def test_memory_for_a_long_event_stream(unit: bytes) -> None:
 
 @pytest.mark.parametrize("size", [2, 100, 400])
 def test_an_open_stream_holds_little_however_small_its_pieces(size: int) -> None:
-    event = b'data: {"candidates":[{"content":{"parts":[{"text":"' + b"word " * 50 + b'"}]}}]}\r\n\r\n'
+    event = b'data: {"candidates":[{"content":{"parts":[{"text":"' + b"word " * 50 + b'"}]}}],'
+    event += (
+        b'"usageMetadata":{"promptTokenCount":3,"promptTokensDetails":[{"modality":"TEXT","tokenCount":3}]}}'
+    )
+    event += b"\r\n\r\n"
     body = memoryview(event * 200)
     reader = UsageReader(Framing.SSE, "")
     tracemalloc.start()

@@ -12,7 +12,7 @@ from gateway.metering.document import read_document
 from gateway.metering.findings import Findings
 from gateway.metering.response import decode
 from gateway.metering.scanner import Scanner
-from tests.support.metering import Found, by_byte, by_event, cut_at, expected, read
+from tests.support.metering import Found, by_byte, by_event, cut_at, expected, found_in, read
 
 at_any_pace = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine too
 
@@ -30,6 +30,20 @@ WANTED = [
     "promptFeedback",
     "blockReason",
     "error",
+    "promptTokensDetails",
+    "cacheTokensDetails",
+    "candidatesTokensDetails",
+    "toolUsePromptTokensDetails",
+    "modality",
+    "tokenCount",
+    "trafficType",
+    "serviceTier",
+    "groundingMetadata",
+    "webSearchQueries",
+    "imageSearchQueries",
+    "groundingChunks",
+    "maps",
+    "retrievedContext",
 ]
 
 # JSON as text, not made from Python objects: keys given twice, escapes and white space are part of it.
@@ -52,9 +66,7 @@ texts = strings(
     )
     | st.text(max_size=20)
 ) | st.just(r'"\ud83d"')
-numbers = st.sampled_from(
-    ["0", "1", "12", "9007199254740992", "9007199254740993", "-1", "1.5", "2e3", "9" * 40]
-)
+numbers = st.sampled_from(["0", "1", "12", "2147483647", "2147483648", "-1", "1.5", "2e3", "9" * 40])
 scalars = st.one_of(texts, numbers, st.sampled_from(["null", "true", "false"]))
 
 
@@ -86,7 +98,13 @@ def named(*names: str) -> st.SearchStrategy[str]:
 
 any_json = st.recursive(scalars, lambda inner: objects(inner) | arrays(inner), max_leaves=12)
 unwanted = st.tuples(strings(st.text(max_size=5)), any_json)
-whole_numbers = st.sampled_from(["0", "1", "12", "9007199254740992"])
+whole_numbers = st.sampled_from(["0", "1", "4", "12", "2147483647"])
+members_of_enumerations = (
+    strings(st.sampled_from(["TEXT", "AUDIO", "IMAGE", "ON_DEMAND", "flex", "A" * 33]))
+    | whole_numbers
+    | st.just("null")
+    | texts
+)
 reasons = texts | whole_numbers | st.just("null")
 
 
@@ -99,10 +117,21 @@ def responses(other: st.SearchStrategy[str] = numbers | any_json) -> st.SearchSt
     def value(right: st.SearchStrategy[str], *names: str) -> st.SearchStrategy[tuple[str, str]]:
         return st.tuples(named(*names), right | other)
 
-    counts = record(value(whole_numbers, *[name for name in WANTED if name.endswith("Count")]))
+    modality = record(value(members_of_enumerations, "modality"), value(whole_numbers, "tokenCount"))
+    metadata = record(
+        value(whole_numbers, *[name for name in WANTED if name.endswith("TokenCount")]),
+        value(arrays(modality), *[name for name in WANTED if name.endswith("Details")]),
+        value(members_of_enumerations, "trafficType", "serviceTier"),
+    )
+    chunk = record(value(st.just("{}") | any_json, "maps", "retrievedContext"))
+    grounding = record(
+        value(arrays(texts), "webSearchQueries", "imageSearchQueries"),
+        value(arrays(chunk), "groundingChunks"),
+    )
+    candidate = record(value(reasons, "finishReason"), value(grounding, "groundingMetadata"))
     return record(
-        value(counts, "usageMetadata"),
-        value(arrays(record(value(reasons, "finishReason")) | other), "candidates"),
+        value(metadata, "usageMetadata"),
+        value(arrays(candidate | other), "candidates"),
         value(record(value(reasons, "blockReason")), "promptFeedback"),
         value(texts, "modelVersion"),
         value(any_json, "error"),
@@ -113,23 +142,19 @@ documents = st.one_of(responses(), arrays(responses()), arrays(responses() | any
 splits = st.lists(st.integers(0, 2000) | st.integers(0, 20_000), max_size=8)
 
 
-def found(findings: Findings) -> Found:
-    return Found(findings.usage, findings.model_version, findings.finished, findings.error_seen)
-
-
 def scanned(pieces: list[bytes]) -> Found:
     findings = Findings()
     scanner = Scanner(findings)
     for piece in pieces:
         scanner.feed(piece)
     scanner.end()
-    return found(findings)
+    return found_in(findings)
 
 
 def decoded(document: bytes) -> Found:
     findings = Findings()
     read_document(document, findings)
-    return found(findings)
+    return found_in(findings)
 
 
 @at_any_pace

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from gateway.exchange import Framing
-from tests.support.metering import Found, by_byte, cut_at, expected, read, usage_of
+from tests.support.metering import Found, by_byte, cut_at, details_of, expected, read, usage_of
 from tests.support.recorded import RecordedExchange, last_usage, recorded_exchanges
 
 EXCHANGES = recorded_exchanges()
@@ -32,6 +32,7 @@ def truth(exchange: RecordedExchange) -> Found:
         found = expected([json.loads(plain)])
     last = last_usage(exchange)
     assert found.usage == (None if last is None else usage_of(last))
+    assert found.details == details_of(last or {}, found.details.features)
     return found
 
 

@@ -50,9 +50,7 @@ class Document:
 def read_document(document: bytes, findings: Findings) -> None:
     """Read a document that is here as whole as it will ever be."""
     responses = decode(document)
-    if responses is None:
+    if responses is None or not findings.take(responses):
         scanner = Scanner(findings)
         scanner.feed(document)
         scanner.end()
-        return
-    findings.take(responses)

@@ -81,12 +81,12 @@ class EventStream:
             return False
         self._begun = True
         try:
-            responses = list(map(decode_object, documents))
+            taken = self._findings.take(list(map(decode_object, documents)))
         except (ValueError, RecursionError):  # one is no such object
+            taken = False
+        if not taken:
             for document in documents:
                 read_document(document + b"\n", self._findings)  # with the line's end, as the lines read it
-        else:
-            self._findings.take(responses)
         return True
 
     def _feed_lines(self, text: bytes) -> None:

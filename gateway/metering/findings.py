@@ -2,65 +2,107 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from gateway.exchange import Usage
-from gateway.metering.response import ABSENT, Response, UsageMetadata
+from msgspec import Raw
+
+from gateway.metering.response import (
+    ABSENT,
+    NOTHING_COUNTED,
+    GroundingMetadata,
+    Response,
+    decode_counts,
+)
 
 VERSION_CHARACTERS = 128
 """A `modelVersion` longer than this, or with anything but printable ASCII in it, is no model's name."""
+REPORT_BYTES = 4 * 1024
+"""A longer `usageMetadata` object is not kept: only the scanner may read it, which shortens it."""
 
-_NOTHING_COUNTED = UsageMetadata()
+# How Google's reports begin, in streams and else; there is a count in them.
+_WITH_A_COUNT = (b'{"promptTokenCount":', b'{\n    "promptTokenCount":')
+_NO_FEATURES: frozenset[str] = frozenset()
+_EMPTY = re.compile(rb"\[[ \t\r\n]*\]")
 
 
 class Findings:
     """Takes the response objects of a body in their order."""
 
-    __slots__ = ("_usage_metadata", "error_seen", "finished", "model_version")
+    __slots__ = ("error_seen", "features", "finished", "model_version", "report")
 
     def __init__(self) -> None:
         self.model_version = ""
         self.finished = False
         self.error_seen = False
-        self._usage_metadata: UsageMetadata | None = None
+        self.features = _NO_FEATURES
+        """See `exchange.UsageDetails`."""
+        self.report = b""
+        """The last whole `usageMetadata` object with a count in it, as it was spelled; empty for none."""
 
-    def take(self, responses: Sequence[Response]) -> None:
-        """Note what these responses say; a later one's word replaces an earlier one's."""
+    def take(self, responses: Sequence[Response]) -> bool:
+        """Note what these responses say; a later one's word replaces an earlier one's.
+
+        False: nothing was noted, for there is a report that only the scanner may read.
+        """
+        for response in reversed(responses):
+            if response.usage_metadata is not ABSENT:
+                report = bytes(response.usage_metadata)
+                if len(report) > REPORT_BYTES:
+                    return False
+                # One without a count reports nothing, which is not zero; Vertex can send `trafficType` alone.
+                try:
+                    if report.startswith(_WITH_A_COUNT) or _has_count(report):
+                        self.report = report
+                        break
+                except (ValueError, RecursionError):
+                    return False
         for response in responses:
             for candidate in response.candidates or ():
                 if candidate.finish_reason:
                     self.finished = True
+                if candidate.grounding_metadata is not None:
+                    self.features |= grounding_features(candidate.grounding_metadata)
             if response.prompt_feedback is not None and response.prompt_feedback.block_reason:
                 self.finished = True
-            if response.error is not ABSENT and bytes(response.error).startswith(b"{"):
+            if response.error is not ABSENT and _is_object(response.error):
                 self.error_seen = True
-        for response in reversed(responses):
-            metadata = response.usage_metadata
-            # One without a count (Vertex can send a `trafficType` alone) reports nothing, which is not zero.
-            if metadata is not None and metadata != _NOTHING_COUNTED:
-                self._usage_metadata = metadata
-                break
         for response in reversed(responses):
             version = response.model_version
             if version and (version == self.model_version or _is_name(version)):
                 self.model_version = version
                 break
+        return True
 
-    @property
-    def usage(self) -> Usage | None:
-        """What the last whole `usageMetadata` says; None when none came."""
-        said = self._usage_metadata
-        if said is None:
-            return None
-        # A count that did not come is negative. By position, and without a loop, for speed.
-        return Usage(
-            said.prompt_token_count if said.prompt_token_count > 0 else 0,
-            said.cached_content_token_count if said.cached_content_token_count > 0 else 0,
-            said.candidates_token_count if said.candidates_token_count > 0 else 0,
-            said.thoughts_token_count if said.thoughts_token_count > 0 else 0,
-            said.tool_use_prompt_token_count if said.tool_use_prompt_token_count > 0 else 0,
-            said.total_token_count if said.total_token_count > 0 else 0,
-        )
+
+def grounding_features(grounding: GroundingMetadata) -> frozenset[str]:
+    """What was used for this answer that costs more than its tokens.
+
+    Search is billed by its queries, Maps where it is a source of the answer. Source:
+    https://ai.google.dev/gemini-api/docs/google-search#pricing, …/maps-grounding#pricing.
+    """
+    features = set()
+    if _has_items(grounding.web_search_queries) or _has_items(grounding.image_search_queries):
+        features.add("google_search")
+    for chunk in grounding.grounding_chunks or ():
+        if _is_object(chunk.maps):
+            features.add("google_maps")
+        if _is_object(chunk.retrieved_context):
+            features.add("retrieval")
+    return frozenset(features)
+
+
+def _has_count(report: bytes) -> bool:
+    return report.startswith(b"{") and decode_counts(report) != NOTHING_COUNTED
+
+
+def _is_object(value: Raw) -> bool:
+    return bytes(value).startswith(b"{")
+
+
+def _has_items(value: Raw) -> bool:
+    array = bytes(value)
+    return array.startswith(b"[") and _EMPTY.fullmatch(array) is None
 
 
 def _is_name(version: str) -> bool:

@@ -49,9 +49,12 @@ class Lexer:
         """The last piece ended with the backslash of an escape."""
         self._stopped = False
 
-    def skip(self) -> None:
-        """Called from `mark` at an opening bracket: pass over everything up to the one that closes it."""
-        self._depth = 1
+    def skip(self, levels: int = 1) -> None:
+        """Called from `mark` at an opening bracket: pass over everything up to the one that closes it.
+
+        With more levels: to the one that closes what it is in.
+        """
+        self._depth = levels
 
     def stop(self) -> None:
         """Called from any token: what came is no JSON, so nothing that follows can be trusted."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import zlib
 
-from gateway.exchange import Framing, Usage
+from gateway.exchange import Framing, Usage, UsageDetails
 from gateway.metering.array import ResponseArray
 from gateway.metering.document import Document
 from gateway.metering.events import EventStream
 from gateway.metering.findings import Findings
 from gateway.metering.inflate import Inflate
+from gateway.metering.report import read_details, read_usage
 
 GATHERED_BYTES = 4 * 1024
 """The most that is gathered before it is read: small pieces cost less read together."""
@@ -99,7 +100,12 @@ class UsageReader:
 
         Whole is the object, not necessarily the response around it: a stream may be cut between the two.
         """
-        return self._findings.usage
+        return read_usage(self._findings)
+
+    @property
+    def details(self) -> UsageDetails:
+        """What that object says beside its counts, and which features were used."""
+        return read_details(self._findings)
 
     @property
     def model_version(self) -> str:

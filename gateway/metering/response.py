@@ -7,55 +7,89 @@ Source: https://ai.google.dev/api/generate-content#v1beta.GenerateContentRespons
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from gateway.exchange import Tokens, Usage
+
 ABSENT: Final = Raw()
 """The value of a field that did not come; compare by identity."""
 NO_COUNT: Final = -1
 """The value of a count that did not come."""
+KEPT_MODALITIES: Final = 8
+"""How many of the counts by modality are kept of each kind: more than there are modalities."""
 
-_LARGEST_COUNT = 2**53
-"""JSON's numbers are exact up to here; no response has so many tokens."""
-_COUNT_DIGITS = len(str(_LARGEST_COUNT))
-_REASON = re.compile(rb'"[^"]|[1-9][0-9]*\Z')
-
-# Only whole numbers in plain digits: `5.0` and `5e0` are another type to msgspec.
-Count = Annotated[int, Meta(ge=0, le=_LARGEST_COUNT)]
-# Numbers are what `alt=json;enum-encoding=int` asks for; 0 is the unset value of such an enum.
-Reason = str | Annotated[int, Meta(ge=0)] | None
+# Of an enumeration. Numbers are what `alt=json;enum-encoding=int` asks for; 0 is the unset one.
+Member = str | Annotated[int, Meta(ge=0)] | None
 
 
-class UsageMetadata(Struct, rename="camel", gc=False):
-    """Token counts, in the order of `gateway.exchange.Usage`, which says what they mean."""
+class Counts(Struct, rename="camel", gc=False, omit_defaults=True):
+    """The counts of `gateway.exchange.Usage`, from which it can be told whether there is one.
 
-    prompt_token_count: Count = NO_COUNT
-    cached_content_token_count: Count = NO_COUNT
-    candidates_token_count: Count = NO_COUNT
-    thoughts_token_count: Count = NO_COUNT
-    tool_use_prompt_token_count: Count = NO_COUNT
-    total_token_count: Count = NO_COUNT
+    Only whole numbers in plain digits are counts: `5.0` and `5e0` are another type to msgspec.
+    """
+
+    prompt_token_count: Tokens = NO_COUNT
+    cached_content_token_count: Tokens = NO_COUNT
+    candidates_token_count: Tokens = NO_COUNT
+    thoughts_token_count: Tokens = NO_COUNT
+    tool_use_prompt_token_count: Tokens = NO_COUNT
+    total_token_count: Tokens = NO_COUNT
+
+
+class ModalityCount(Struct, rename="camel", gc=False, omit_defaults=True):
+    """How many of the tokens are of one modality."""
+
+    modality: Member = None
+    token_count: Tokens = 0
+
+
+class UsageMetadata(Counts, rename="camel", gc=False, omit_defaults=True):
+    """All that a report of usage says."""
+
+    prompt_tokens_details: list[ModalityCount] | None = None
+    cache_tokens_details: list[ModalityCount] | None = None
+    candidates_tokens_details: list[ModalityCount] | None = None
+    tool_use_prompt_tokens_details: list[ModalityCount] | None = None
+    traffic_type: Member = None
+    service_tier: Member = None
+
+
+class GroundingChunk(Struct, rename="camel", gc=False):
+    """Something that the answer rests on."""
+
+    maps: Raw = ABSENT
+    retrieved_context: Raw = ABSENT
+
+
+class GroundingMetadata(Struct, rename="camel", gc=False):
+    """What the answer rests on, and what was searched for it."""
+
+    web_search_queries: Raw = ABSENT
+    image_search_queries: Raw = ABSENT
+    grounding_chunks: list[GroundingChunk] | None = None
 
 
 class Candidate(Struct, rename="camel", gc=False):
     """One of the answers; its content is skipped."""
 
-    finish_reason: Reason = None
+    finish_reason: Member = None
+    grounding_metadata: GroundingMetadata | None = None
 
 
 class PromptFeedback(Struct, rename="camel", gc=False):
     """Says why a prompt was not answered at all."""
 
-    block_reason: Reason = None
+    block_reason: Member = None
 
 
 class Response(Struct, rename="camel", gc=False):
     """A `GenerateContentResponse`, or the object of an error, which has `error` alone."""
 
-    usage_metadata: UsageMetadata | None = None
+    usage_metadata: Raw = ABSENT
+    """Of a whole stream only the last one is decoded."""
     model_version: str | None = None
     candidates: list[Candidate] | None = None
     prompt_feedback: PromptFeedback | None = None
@@ -64,6 +98,14 @@ class Response(Struct, rename="camel", gc=False):
 
 decode_object = msgspec.json.Decoder(Response).decode
 """One response. Raises ValueError or RecursionError where `decode` gives None."""
+NOTHING_COUNTED: Final = Counts()
+decode_counts = msgspec.json.Decoder(Counts).decode
+"""Of a report, whether it has counts. This and the next two raise ValueError on a value of another type."""
+decode_usage = msgspec.json.Decoder(Usage).decode
+"""The counts of a report."""
+decode_metadata = msgspec.json.Decoder(UsageMetadata).decode
+"""All of a report."""
+encode_metadata = msgspec.json.Encoder().encode
 _decode_array = msgspec.json.Decoder(list[Response]).decode
 
 
@@ -81,16 +123,3 @@ def decode(document: bytes) -> list[Response] | None:
         return _decode_array(document)
     except (ValueError, RecursionError):
         return None
-
-
-def count(spelled: bytes) -> int:
-    """A token count as it is spelled; 0 for whatever is no `Count`."""
-    if len(spelled) > _COUNT_DIGITS or not spelled.isdigit():
-        return 0
-    number = int(spelled)
-    return number if number <= _LARGEST_COUNT else 0
-
-
-def is_reason(spelled: bytes) -> bool:
-    """Whether a finishReason or blockReason is given, as it is spelled: a `Reason` that is true."""
-    return _REASON.match(spelled) is not None

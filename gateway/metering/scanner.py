@@ -9,36 +9,27 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import fields
 
-from gateway.metering.findings import VERSION_CHARACTERS, Findings
+from gateway.metering.findings import VERSION_CHARACTERS, Findings, grounding_features
 from gateway.metering.lexer import TOKEN_BYTES, Lexer
+from gateway.metering.places import ARRAYS, FIELDS, MEANINGS, OBJECTS, WAYS, Place
 from gateway.metering.response import (
+    KEPT_MODALITIES,
     Candidate,
+    GroundingChunk,
+    GroundingMetadata,
+    ModalityCount,
     PromptFeedback,
     Response,
     UsageMetadata,
-    count,
     decode,
-    is_reason,
+    encode_metadata,
 )
+from gateway.metering.spelled import text
 
 # Every key and version that is wanted comes whole, were it spelled in \u escapes throughout.
 assert TOKEN_BYTES >= 6 * VERSION_CHARACTERS
-
-
-class _Place(Enum):
-    """The object or array that the walk is in; what is passed over is no place."""
-
-    DOCUMENT = auto()
-    RESPONSES = auto()
-    RESPONSE = auto()
-    USAGE = auto()
-    CANDIDATES = auto()
-    CANDIDATE = auto()
-    FEEDBACK = auto()
 
 
 class _Expect(Enum):
@@ -50,45 +41,21 @@ class _Expect(Enum):
     COMMA = auto()
 
 
-# Which opening bracket, under which key (none in an array), leads from a place into another.
-_WAYS = {
-    (_Place.DOCUMENT, b"", b"{"): _Place.RESPONSE,
-    (_Place.DOCUMENT, b"", b"["): _Place.RESPONSES,
-    (_Place.RESPONSES, b"", b"{"): _Place.RESPONSE,
-    (_Place.RESPONSE, b"usageMetadata", b"{"): _Place.USAGE,
-    (_Place.RESPONSE, b"candidates", b"["): _Place.CANDIDATES,
-    (_Place.RESPONSE, b"promptFeedback", b"{"): _Place.FEEDBACK,
-    (_Place.CANDIDATES, b"", b"{"): _Place.CANDIDATE,
-}
-
-
-def _names(kind: type[Struct]) -> dict[bytes, str]:
-    return {field.encode_name.encode("ascii"): field.name for field in fields(kind)}
-
-
-_FIELDS: dict[_Place, dict[bytes, str]] = {
-    _Place.DOCUMENT: {},
-    _Place.RESPONSES: {},
-    _Place.RESPONSE: _names(Response),
-    _Place.USAGE: _names(UsageMetadata),
-    _Place.CANDIDATES: {},
-    _Place.CANDIDATE: _names(Candidate),
-    _Place.FEEDBACK: _names(PromptFeedback),
-}
-_ARRAYS = frozenset({_Place.RESPONSES, _Place.CANDIDATES})
-_OBJECTS = frozenset({_Place.RESPONSE, _Place.USAGE, _Place.CANDIDATE, _Place.FEEDBACK})
-
-
 class Scanner:
     """Takes the pieces of a document, and tells `Findings` of each response."""
 
     __slots__ = (
+        "_chunk",
         "_expect",
+        "_features",
         "_filled",
         "_findings",
+        "_grounding",
         "_key",
         "_lexer",
+        "_modalities",
         "_places",
+        "_queries",
         "_response",
         "_tried",
         "_usage",
@@ -97,13 +64,20 @@ class Scanner:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._lexer = Lexer(self)
-        self._places = [_Place.DOCUMENT]
+        self._places = [Place.DOCUMENT]
         self._expect = _Expect.VALUE
         self._key = b""
         self._response = Response()
+        self._filled: list[Struct] = [self._response]
+        """What the values of each of the places belong to."""
         self._usage = UsageMetadata()
-        self._filled: Struct = self._response
-        """What the values of the current place belong to."""
+        self._modalities: list[ModalityCount] = []
+        self._grounding = GroundingMetadata()
+        self._queries = ""
+        """The field of the queries that the walk is in."""
+        self._chunk = GroundingChunk()
+        self._features: frozenset[str] = frozenset()
+        """What was used for the candidates that the walk has left."""
         self._tried = False
 
     def feed(self, piece: bytes) -> None:
@@ -113,7 +87,7 @@ class Scanner:
 
     def end(self) -> None:
         """Nothing more comes. Of a response that was cut, what came whole counts."""
-        self._findings.take([self._response])
+        self._tell()
         self._lexer.stop()
 
     # The lexer's listener
@@ -125,11 +99,11 @@ class Scanner:
         if mark in b"{[" and expect is _Expect.VALUE:
             return self._open(mark, piece, at)
         if mark == b"," and expect is _Expect.COMMA:
-            self._expect = _Expect.KEY if place in _OBJECTS else _Expect.VALUE
+            self._expect = _Expect.KEY if place in OBJECTS else _Expect.VALUE
         elif mark == b":" and expect is _Expect.COLON:
             self._expect = _Expect.VALUE
-        elif (mark == b"}" and place in _OBJECTS and expect in (_Expect.KEY, _Expect.COMMA)) or (
-            mark == b"]" and place in _ARRAYS and expect in (_Expect.VALUE, _Expect.COMMA)
+        elif (mark == b"}" and place in OBJECTS and expect in (_Expect.KEY, _Expect.COMMA)) or (
+            mark == b"]" and place in ARRAYS and expect in (_Expect.VALUE, _Expect.COMMA)
         ):
             self._leave()
         else:
@@ -139,30 +113,33 @@ class Scanner:
     def string(self, content: bytes) -> None:
         """See `Listener`."""
         if self._expect is _Expect.KEY:
-            self._key = (_text(content) or "").encode() if b"\\" in content else content
+            self._key = (text(b'"%b"' % content) or "").encode() if b"\\" in content else content
             self._expect = _Expect.COLON
         else:
             self.scalar(b'"%b"' % content)
 
     def scalar(self, spelled: bytes) -> None:
         """See `Listener`."""
-        if self._expect is _Expect.VALUE and self._places[-1] is not _Place.DOCUMENT:
+        if self._expect is _Expect.VALUE and self._places[-1] is not Place.DOCUMENT:
             self._value(spelled)
         else:  # where a document should be, it is the start of an HTML page or the like
             self._lexer.stop()
 
     def _open(self, mark: bytes, piece: bytes, at: int) -> int:
         place = self._places[-1]
-        way = _WAYS.get((place, self._key, mark))
+        way = WAYS.get((place, self._key, mark))
         if way is None:
             self._value(mark)
             self._lexer.skip()
-            return at + 1
-        if place is _Place.RESPONSES and not self._tried:
-            end = self._whole_responses(piece, at)
-            if end:
-                return end
-        self._enter(way)
+        elif way is Place.MODALITY and len(self._modalities) == KEPT_MODALITIES:
+            self._leave()
+            self._lexer.skip(levels=2)
+        else:
+            if place is Place.RESPONSES and not self._tried:
+                end = self._whole_responses(piece, at)
+                if end:
+                    return end
+            self._enter(way)
         return at + 1
 
     def _whole_responses(self, piece: bytes, at: int) -> int:
@@ -173,66 +150,97 @@ class Scanner:
         self._tried = True
         end = piece.rfind(b"}", at) + 1
         responses = decode(b"[%b]" % piece[at:end]) if end else None
-        if responses is None:
+        if responses is None or not self._findings.take(responses):
             return 0
-        self._findings.take(responses)
         self._expect = _Expect.COMMA
         return end
 
-    def _enter(self, place: _Place) -> None:
-        self._places.append(place)
-        self._expect = _Expect.VALUE if place in _ARRAYS else _Expect.KEY
-        self._key = b""
-        response = self._response
+    def _enter(self, place: Place) -> None:
+        field = FIELDS.get(self._places[-1], {}).get(self._key, "")
+        filled = self._filled[-1]
         match place:
-            case _Place.USAGE:
-                self._filled = self._usage = UsageMetadata()
-            case _Place.CANDIDATES:
-                response.candidates = []
-            case _Place.CANDIDATE:
-                # However many there are, one that is finished is all that matters of those before.
-                known = [one for one in response.candidates or () if one.finish_reason]
-                candidate = Candidate()
-                response.candidates = [*known[:1], candidate]
-                self._filled = candidate
-            case _Place.FEEDBACK:
-                self._filled = response.prompt_feedback = PromptFeedback()
+            case Place.RESPONSE:
+                filled = self._response
+            case Place.USAGE:
+                filled = self._usage = UsageMetadata()
+            case Place.MODALITIES:
+                self._modalities = []
+                setattr(filled, field, self._modalities)
+            case Place.MODALITY:
+                filled = ModalityCount()
+                self._modalities.append(filled)
+            case Place.CANDIDATES:
+                self._response.candidates = []
+                self._features = frozenset()
+            case Place.CANDIDATE:
+                filled = self._next_candidate()
+            case Place.GROUNDING:
+                filled = self._grounding = GroundingMetadata()
+                setattr(self._filled[-1], field, filled)
+            case Place.QUERIES:
+                self._queries = field
+                setattr(filled, field, Raw(b"[]"))
+            case Place.CHUNKS:
+                self._grounding.grounding_chunks = [GroundingChunk()]
+            case Place.CHUNK:
+                filled = self._chunk = GroundingChunk()
+            case Place.FEEDBACK:
+                filled = self._response.prompt_feedback = PromptFeedback()
+        self._places.append(place)
+        self._filled.append(filled)
+        self._expect = _Expect.VALUE if place in ARRAYS else _Expect.KEY
+        self._key = b""
+
+    def _next_candidate(self) -> Candidate:
+        """However many there are, of those before one that is finished is kept."""
+        known = [one for one in self._response.candidates or () if one.finish_reason]
+        candidate = Candidate()
+        self._response.candidates = [*known[:1], candidate]
+        return candidate
 
     def _leave(self) -> None:
         left = self._places.pop()
-        if left is _Place.RESPONSE:
-            self._findings.take([self._response])
-            self._response = Response()
-        elif left is _Place.USAGE:
-            self._response.usage_metadata = self._usage
-        self._filled = self._response
+        filled = self._filled.pop()
+        match left:
+            case Place.RESPONSE:
+                self._tell()
+            case Place.USAGE:
+                self._response.usage_metadata = Raw(encode_metadata(self._usage))
+            case Place.CANDIDATE:
+                assert isinstance(filled, Candidate)
+                if filled.grounding_metadata is not None:
+                    self._features |= grounding_features(filled.grounding_metadata)
+            case Place.CHUNK:
+                self._note_chunk()
         self._value_is_over()
+
+    def _note_chunk(self) -> None:
+        """However many there are, one stands for all."""
+        known = (self._grounding.grounding_chunks or [GroundingChunk()])[0]
+        for field in FIELDS[Place.CHUNK].values():
+            if bytes(getattr(self._chunk, field)) == b"{":
+                setattr(known, field, getattr(self._chunk, field))
+
+    def _tell(self) -> None:
+        self._findings.take([self._response])
+        self._findings.features |= self._features
+        self._response = Response()
+        self._features = frozenset()
 
     def _value(self, spelled: bytes) -> None:
         """Note a value that is not walked into: a string, a scalar, or the bracket that it begins with."""
-        field = _FIELDS[self._places[-1]].get(self._key)
-        if field in ("usage_metadata", "candidates", "prompt_feedback"):
-            setattr(self._filled, field, None)
-        elif field == "model_version":
-            self._response.model_version = _text(spelled[1:-1]) if spelled.startswith(b'"') else None
-        elif self._filled is self._usage and field is not None:
-            setattr(self._usage, field, count(spelled))
-        elif field == "error":
-            self._response.error = Raw(spelled)
-        elif field is not None:
-            setattr(self._filled, field, int(is_reason(spelled)))
+        place = self._places[-1]
+        filled = self._filled[-1]
+        if place is Place.QUERIES:
+            setattr(filled, self._queries, Raw(b"[0]"))
+        else:
+            field = FIELDS.get(place, {}).get(self._key)
+            if field is not None:
+                setattr(filled, field, MEANINGS[field](spelled))
+            if field == "candidates":
+                self._features = frozenset()
         self._value_is_over()
 
     def _value_is_over(self) -> None:
         self._key = b""
-        self._expect = _Expect.VALUE if self._places[-1] is _Place.DOCUMENT else _Expect.COMMA
-
-
-def _text(content: bytes) -> str | None:
-    """What a string says, from between its quotes; None if it is too long to be wanted, or broken."""
-    if len(content) > TOKEN_BYTES:
-        return None
-    try:
-        return msgspec.json.decode(b'"%b"' % content, type=str)
-    except ValueError:
-        return None
+        self._expect = _Expect.VALUE if self._places[-1] is Place.DOCUMENT else _Expect.COMMA

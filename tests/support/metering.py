@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,13 +12,14 @@ from typing import Any, Protocol
 
 import pytest
 
-from gateway.exchange import Framing, Usage
+from gateway.exchange import NO_DETAILS, Framing, Usage, UsageDetails
 from gateway.metering import UsageReader
 from gateway.metering.array import ResponseArray
 from gateway.metering.document import Document
 from gateway.metering.events import EventStream
 from gateway.metering.findings import Findings
 from gateway.metering.lines import EventLines
+from gateway.metering.report import read_details, read_usage
 from gateway.metering.scanner import Scanner
 
 _COUNTS = {
@@ -28,7 +30,14 @@ _COUNTS = {
     "tool_use_prompt": "toolUsePromptTokenCount",
     "total": "totalTokenCount",
 }
-
+_DETAILS = {
+    "prompt": "promptTokensDetails",
+    "cached": "cacheTokensDetails",
+    "candidates": "candidatesTokensDetails",
+    "tool_use_prompt": "toolUsePromptTokensDetails",
+}
+_MODALITIES = ["", "TEXT", "IMAGE", "VIDEO", "AUDIO", "DOCUMENT"]
+_TRAFFIC_TYPES = ["", "ON_DEMAND", "PROVISIONED_THROUGHPUT", "ON_DEMAND_PRIORITY", "ON_DEMAND_FLEX"]
 
 ANY_FRAMING = pytest.mark.parametrize("framing", list(Framing))
 USAGE = {"promptTokenCount": 7, "candidatesTokenCount": 2, "totalTokenCount": 9}
@@ -44,6 +53,7 @@ class Found:
     model_version: str = ""
     finished: bool = False
     error_seen: bool = False
+    details: UsageDetails = NO_DETAILS
 
 
 def read(framing: Framing, pieces: Iterable[bytes], encoding: str = "") -> Found:
@@ -57,7 +67,7 @@ def read(framing: Framing, pieces: Iterable[bytes], encoding: str = "") -> Found
     for piece in pieces:
         reader.feed(piece)
     reader.end()
-    found = Found(reader.usage, reader.model_version, reader.finished, reader.error_seen)
+    found = Found(reader.usage, reader.model_version, reader.finished, reader.error_seen, reader.details)
     if not encoding:
         for way in _WAYS[framing]:
             assert read_as(way, pieces) == found, (way, pieces)
@@ -71,7 +81,17 @@ def read_as(way: Callable[[Findings], _Body], pieces: Iterable[bytes]) -> Found:
     for piece in pieces:
         body.feed(piece)
     body.end()
-    return Found(findings.usage, findings.model_version, findings.finished, findings.error_seen)
+    return found_in(findings)
+
+
+def found_in(findings: Findings) -> Found:
+    return Found(
+        read_usage(findings),
+        findings.model_version,
+        findings.finished,
+        findings.error_seen,
+        read_details(findings),
+    )
 
 
 class _Body(Protocol):
@@ -127,32 +147,82 @@ def by_event(body: bytes) -> list[bytes]:
 
 def usage_of(metadata: dict[str, Any]) -> Usage:
     """The counts of a `usageMetadata` object; what is no whole number in range counts as 0."""
-    counts = {}
-    for name, key in _COUNTS.items():
-        value = metadata.get(key, 0)
-        counts[name] = value if type(value) is int and 0 <= value <= 2**53 else 0
-    return Usage(**counts)
+    return Usage(**{name: _count(metadata.get(key)) for name, key in _COUNTS.items()})
+
+
+def details_of(metadata: dict[str, Any], features: Iterable[str] = ()) -> UsageDetails:
+    """What else the object says, and these features."""
+    modalities = {}
+    for kind, key in _DETAILS.items():
+        details = metadata.get(key)
+        entries = [entry for entry in details if isinstance(entry, dict)] if isinstance(details, list) else []
+        counts: Counter[str] = Counter()
+        for entry in entries[:8]:
+            counts[_member(entry.get("modality"), _MODALITIES)] += _count(entry.get("tokenCount"))
+        if named := {name: counts[name] for name in counts if name}:
+            modalities[kind] = named
+    return UsageDetails(
+        modalities,
+        _member(metadata.get("trafficType"), _TRAFFIC_TYPES),
+        _member(metadata.get("serviceTier"), []),
+        tuple(sorted(features)),
+    )
+
+
+def features_of(candidate: dict[str, Any]) -> set[str]:
+    """What of a candidate costs more than its tokens."""
+    grounding = candidate.get("groundingMetadata")
+    if not isinstance(grounding, dict):
+        return set()
+    features = set()
+    if _is_filled(grounding.get("webSearchQueries")) or _is_filled(grounding.get("imageSearchQueries")):
+        features.add("google_search")
+    chunks = grounding.get("groundingChunks")
+    for chunk in chunks if isinstance(chunks, list) else []:
+        if isinstance(chunk, dict) and isinstance(chunk.get("maps"), dict):
+            features.add("google_maps")
+        if isinstance(chunk, dict) and isinstance(chunk.get("retrievedContext"), dict):
+            features.add("retrieval")
+    return features
 
 
 def expected(documents: Iterable[Any]) -> Found:
     """What whole documents (`json.loads` of each) say: objects, or arrays of them."""
-    usage, version, finished, error_seen = None, "", False, False
+    metadata, version, finished, error_seen = None, "", False, False
+    features: set[str] = set()
     for document in documents:
         for response in document if isinstance(document, list) else [document]:
             if not isinstance(response, dict):
                 continue
-            metadata = response.get("usageMetadata")
-            if isinstance(metadata, dict) and set(_COUNTS.values()) & metadata.keys():  # a report has a count
-                usage = usage_of(metadata)
+            report = response.get("usageMetadata")
+            if isinstance(report, dict) and set(_COUNTS.values()) & report.keys():  # a report has a count
+                metadata = report
             if _is_name(response.get("modelVersion")):
                 version = response["modelVersion"]
             candidates = response.get("candidates")
             for candidate in candidates if isinstance(candidates, list) else []:
-                finished |= isinstance(candidate, dict) and _is_reason(candidate.get("finishReason"))
+                if isinstance(candidate, dict):
+                    finished |= _is_reason(candidate.get("finishReason"))
+                    features |= features_of(candidate)
             feedback = response.get("promptFeedback")
             finished |= isinstance(feedback, dict) and _is_reason(feedback.get("blockReason"))
             error_seen |= isinstance(response.get("error"), dict)
-    return Found(usage, version, finished, error_seen)
+    usage = None if metadata is None else usage_of(metadata)
+    return Found(usage, version, finished, error_seen, details_of(metadata or {}, features))
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 <= value < 2**31 else 0
+
+
+def _member(value: object, names: list[str]) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,31}", value):
+        return value
+    return names[value] if type(value) is int and 0 <= value < len(names) else ""
+
+
+def _is_filled(value: object) -> bool:
+    return isinstance(value, list) and value != []
 
 
 def _is_name(value: object) -> bool:
