@@ -80,7 +80,7 @@ class Gateway:
     async def build(self) -> None:
         """Open the store and start upstreams. Raises StoreError or ConfigurationError; then call `close`."""
         config = self.config
-        self.store = await open_store(config.store.url)
+        self.store = await open_store(config.store.url, config.store.password)
         self._stack.push_async_callback(self.store.close)
         identity = Identity(self.store)
         self._stack.push_async_callback(identity.close)

@@ -62,7 +62,7 @@ class Supervisor:
         server = self._config.server
         self._stop, self._cut = catch_signals()
         async with AsyncExitStack() as stack:
-            store = await open_store(self._config.store.url)
+            store = await open_store(self._config.store.url, self._config.store.password)
             stack.push_async_callback(store.close)
             app = create_admin_app(
                 ready=self._ready,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from hypothesis import settings
 
 from tests.support.gateway import Gateway, start_gateway
+from tests.support.postgres_server import PostgresServer
 
 settings.register_profile("deep", max_examples=2_000, deadline=None)
 if profile := os.environ.get("HYPOTHESIS_PROFILE"):
@@ -30,6 +31,21 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 def token_without_scope(gateway: Gateway) -> str:
     """A credential that is good, but not for the AI gateway."""
     return gateway.credential("--scope", "other")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], PostgresServer]]:
+    """Gives a PostgreSQL server for the whole test session, started by whoever first calls it."""
+    servers: list[PostgresServer] = []
+
+    def running() -> PostgresServer:
+        if not servers:
+            servers.append(PostgresServer())
+        return servers[0]
+
+    yield running
+    for server in servers:
+        server.remove()
 
 
 @pytest.hookimpl(wrapper=True)

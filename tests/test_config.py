@@ -59,6 +59,35 @@ def test_where_the_store_is(environ: dict[str, str], path: str) -> None:
     assert load(None, HOME | environ).store.url.path == Path(path)
 
 
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        ({"STATE_DIRECTORY": "/service"}, "/home/operator/.local/state/gemini-gateway"),
+        ({"GATEWAY_STORE__URL": "sqlite:////var/lib/g/x.db", "STATE_DIRECTORY": "/service"}, "/var/lib/g"),
+        ({"GATEWAY_STORE__URL": "sqlite:///x.db"}, "."),
+        ({"GATEWAY_STORE__URL": "postgresql://h/d"}, "/home/operator/.local/state/gemini-gateway"),
+        ({"GATEWAY_STORE__URL": "postgresql://h/d", "STATE_DIRECTORY": "/service:/other"}, "/service"),
+        ({"GATEWAY_STORE__URL": "postgresql://h/d", "GATEWAY_STORE__STATE_DIR": "here"}, "here"),
+    ],
+)
+def test_where_this_machine_keeps_its_own(environ: dict[str, str], path: str) -> None:
+    assert load(None, HOME | environ).store.state_dir == Path(path)
+
+
+def test_every_command_reads_the_password_of_the_store_and_no_other_secret() -> None:
+    environ = HOME | {
+        "GATEWAY_STORE__URL": "postgresql://gateway@db.example:5432/gateway?sslmode=verify-full",
+        "GATEWAY_STORE__PASSWORD": "env:PASSWORD",
+        "GATEWAY_ADMIN__TOKEN": "env:NOT_SET",
+        "PASSWORD": "hunter2",
+    }
+    store = load(None, environ, serving=False).store
+    assert store.password is not None
+    assert store.password.reveal() == "hunter2"
+    assert not store.url.is_sqlite
+    assert "hunter2" not in repr(store)
+
+
 def test_every_section_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from-file\n")
     (tmp_path / "key").chmod(0o600)

@@ -16,7 +16,13 @@ from gateway.config import load
 from gateway.config.schema import Settings
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
-NO_PLAIN_DEFAULT = {"none", "required", "in the user's state folder", "Google's for `ai-studio`"}
+NO_PLAIN_DEFAULT = {
+    "none",
+    "required",
+    "in the user's state folder",
+    "beside the SQLite file",
+    "Google's for `ai-studio`",
+}
 
 
 def keys(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -156,13 +156,48 @@ BAD_SECTIONS = [
     *(
         (
             f"[store]\nurl = '{bad}'",
-            "FILE: store.url: expected sqlite:///relative/path or sqlite:////absolute/path",
+            "FILE: store.url: expected sqlite:///relative/path, sqlite:////absolute/path or"
+            " postgresql://user@host:port/database",
         )
         for bad in (
             *("", "sqlite://", "sqlite:///", "sqlite:////", "sqlite:///:memory:", "sqlite:///a?mode=ro"),
-            *("/var/lib/x.db", f"postgresql://u:{PLANTED}@h/db"),
+            *("/var/lib/x.db", f"mysql://u:{PLANTED}@h/db", f"postgres:{PLANTED}"),
         )
     ),
+    *(
+        (
+            f"[store]\nurl = '{bad}'",
+            "FILE: store.url: expected postgresql://user@host:port/database",
+        )
+        for bad in (
+            *(
+                "postgresql://",
+                "postgresql://h",
+                "postgresql://h/",
+                "postgresql://h/a b",
+                "postgresql://h/d#x",
+            ),
+            *("postgresql://h:99999/d", "postgresql://h:x/d", "postgresql://[::1/d", "postgresql://h/d?a"),
+        )
+    ),
+    (
+        f"[store]\nurl = 'postgresql://u:{PLANTED}@h/d'",
+        "FILE: store.url: a password is not for here: store.password refers to it",
+    ),
+    *(
+        (
+            f"[store]\nurl = 'postgresql://h/d?sslmode=require&{bad}=x'",
+            "FILE: store.url: after the ? only host, sslmode, sslrootcert, sslcert, sslkey,"
+            " target_session_attrs can be set",
+        )
+        for bad in ("password", PLANTED, "user")
+    ),
+    (
+        "[store]\npassword = 'env:HOME'",
+        "FILE: store.password: an SQLite file has none",
+    ),
+    ("[ledger]\nwhen_full = 'wait'", "FILE: ledger.when_full: 'wait' is none of drop, refuse"),
+    ("[ledger]\nretention_days = 0", "FILE: ledger.retention_days: expected int >= 1"),
     *(
         (
             f"[branches]\ntrusted_suffixes = ['{bad}']",
@@ -349,7 +384,7 @@ BAD_SURROUNDINGS: list[tuple[dict[str, str], dict[str, object], str]] = [
     ),
     ({"GATEWAY_CATALOG__MODELS": "{a = {b = 1}}"}, {}, "GATEWAY_CATALOG__MODELS: unknown key"),
     ({"GATEWAY_SERVER__TLS_KEY": "k"}, {}, "FILE: server.tls_cert: tls_cert and tls_key go together"),
-    ({"GATEWAY_STORE__URL": f"x://{PLANTED}"}, {}, "GATEWAY_STORE__URL: expected sqlite:///relative/path or"),
+    ({"GATEWAY_STORE__URL": f"x://{PLANTED}"}, {}, "GATEWAY_STORE__URL: expected sqlite:///relative/path, "),
     ({}, {"server.listen": "nowhere"}, "--listen: 'nowhere' is not host:port"),
     ({}, {"server.max_connections": "x"}, "--max-connections: expected int, got str"),
     ({"GATEWAY_SERVER__LISTEN": "good:1"}, {"server.listen": "bad"}, "--listen: 'bad' is not host:port"),
@@ -370,6 +405,8 @@ def test_an_environment_variable_under_a_section_that_is_no_table(tmp_path: Path
 
 def test_no_home_for_the_store(tmp_path: Path) -> None:
     assert complaint(tmp_path, SIMULATED, {"HOME": ""}) == "FILE: store.url: missing"
+    config = "[store]\nurl = 'postgresql://h/d'\n" + SIMULATED
+    assert complaint(tmp_path, config, {"HOME": ""}) == "FILE: store.state_dir: missing"
 
 
 @pytest.mark.parametrize(

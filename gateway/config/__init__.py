@@ -5,7 +5,7 @@ checks between them. Nothing here keeps state or logs.
 """
 
 from gateway.config.load import Config, load
-from gateway.config.schema import Admin, Branches, Server, Store, Timeouts, Upstream, UpstreamKind
+from gateway.config.schema import Admin, Branches, Ledger, Server, Store, Timeouts, Upstream, UpstreamKind
 from gateway.config.sources import default_config
 from gateway.config.values import BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl
 
@@ -17,6 +17,7 @@ __all__ = [
     "HeaderName",
     "HostName",
     "HostSuffix",
+    "Ledger",
     "Listen",
     "Network",
     "Server",

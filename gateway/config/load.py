@@ -18,11 +18,25 @@ import msgspec
 from gateway import catalog
 from gateway.catalog import Catalog
 from gateway.config import sources
-from gateway.config.schema import Admin, Branches, Server, Settings, Store, Timeouts, Upstream, UpstreamKind
+from gateway.config.schema import (
+    Admin,
+    Branches,
+    Ledger,
+    Server,
+    Settings,
+    Store,
+    StoreSecret,
+    Timeouts,
+    Upstream,
+    UpstreamKind,
+    WhenFull,
+)
 from gateway.config.values import BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl
 from gateway.errors import ConfigurationError
 from gateway.secrets import Secret
 
+_CHOICES = {"kind": UpstreamKind, "when_full": WhenFull}
+"""What a key of that name takes."""
 _PARSED = (BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl)
 
 
@@ -35,6 +49,7 @@ class Config:
     server: Server
     admin: Admin
     store: Store
+    ledger: Ledger
     branches: Branches
     catalog: Catalog
     timeouts: Timeouts
@@ -67,9 +82,10 @@ def load(
     def parse(kind: type, given: object) -> object:
         if not isinstance(given, str):
             raise ValueError(f"expected str, got {type(given).__name__}")
-        if kind is Secret:
-            secrets.append(Secret.parse(given, environ, read=serving))
-            return secrets[-1]
+        if kind is Secret or kind is StoreSecret:
+            secret = kind.parse(given, environ, read=serving or kind is StoreSecret)
+            secrets.append(secret)
+            return secret
         if kind is Path:
             return _file_path(given)
         return next(parsed for parsed in _PARSED if parsed is kind).parse(given)
@@ -89,6 +105,7 @@ def load(
         server=settings.server,
         admin=settings.admin,
         store=settings.store,
+        ledger=settings.ledger,
         branches=settings.branches,
         catalog=models,
         timeouts=settings.timeouts,
@@ -117,7 +134,7 @@ def _explain(
     if match := re.fullmatch(r"Object (contains unknown|missing required) field `(.*)`", message):
         return f"{key}.{match[2]}".removeprefix("."), "unknown key" if "unknown" in match[1] else "missing"
     if match := re.fullmatch(r"Invalid enum value '(.*)'", message):
-        choices = get_args(UpstreamKind if key.endswith(".kind") else catalog.Kind)
+        choices = get_args(_CHOICES.get(key.rpartition(".")[2], catalog.Kind))
         return key, f"{match[1]!r} is none of {', '.join(choices)}"
     words = (
         message.replace("`object`", "table").replace("`array`", "list").replace("`", "").replace(r"\\", "\\")
@@ -155,6 +172,8 @@ def _problems(settings: Settings, *, embedded: bool, serving: bool) -> Iterator[
         yield "server.tls_cert" if server.tls_key else "server.tls_key", "tls_cert and tls_key go together"
     elif serving and server.tls_cert and server.tls_key:
         yield from _certificate_problems(server.tls_cert, server.tls_key)
+    if settings.store.password and settings.store.url.is_sqlite:
+        yield "store.password", "an SQLite file has none"
     if not settings.upstreams:
         yield "upstreams", "at least one upstream is needed"
     for index, upstream in enumerate(settings.upstreams):

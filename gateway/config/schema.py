@@ -13,12 +13,14 @@ from gateway.config.values import BaseUrl, HeaderName, HostName, HostSuffix, Lis
 from gateway.secrets import Secret
 
 UpstreamKind = Literal["simulated", "ai-studio", "gateway"]
+WhenFull = Literal["drop", "refuse"]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Workers = Annotated[int, msgspec.Meta(ge=1, le=256)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 SecondsOrNone = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=60000)]
+Days = Annotated[int, msgspec.Meta(ge=1, le=36500)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
 BranchName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._/-]{1,128}\Z")]
 
@@ -58,10 +60,27 @@ class Admin(Section, frozen=True):
     """Beside `localhost`, the listener's own name and all IP addresses."""
 
 
+class StoreSecret(Secret):
+    """One that every command needs that opens the store, and not only those that serve."""
+
+
 class Store(Section, frozen=True):
-    """Where projects, branches and credentials are kept."""
+    """Where projects, branches, credentials, limits and usage are kept."""
 
     url: StoreUrl
+    state_dir: Path
+    """A folder for what this machine keeps for itself: usage on its way to the store."""
+    password: StoreSecret | None = None
+    """PostgreSQL's."""
+
+
+class Ledger(Section, frozen=True):
+    """What was used: how much of it may wait for the store, and how long single attempts are remembered."""
+
+    spool_bytes: Count = 1024 * 1024 * 1024
+    when_full: WhenFull = "drop"
+    """Lose what can't be kept, or take no more requests."""
+    retention_days: Days = 90
 
 
 class Branches(Section, frozen=True):
@@ -107,6 +126,7 @@ class Settings(Section, frozen=True, kw_only=True):
     server: Server = Server()
     admin: Admin = Admin()
     store: Store
+    ledger: Ledger = Ledger()
     branches: Branches = Branches()
     catalog: CatalogSettings = CatalogSettings()
     timeouts: Timeouts = Timeouts()

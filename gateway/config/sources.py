@@ -99,8 +99,10 @@ def _complete(table: Table, environ: Mapping[str, str]) -> None:
     """Fill in what depends on the surroundings or on another key, which a plain default cannot."""
     store = table.values.setdefault("store", {})
     folder = _state_folder(environ)
-    if isinstance(store, dict) and folder is not None:
-        store.setdefault("url", f"sqlite:///{folder / 'gateway.db'}")
+    if isinstance(store, dict):
+        if folder is not None:
+            store.setdefault("url", f"sqlite:///{folder / 'gateway.db'}")
+        _complete_state_dir(store, environ, folder)
     server = table.values.get("server")
     if isinstance(server, dict) and isinstance(server.get("listen"), str):
         server["listen"] = [server["listen"]]
@@ -108,6 +110,17 @@ def _complete(table: Table, environ: Mapping[str, str]) -> None:
     for upstream in upstreams if isinstance(upstreams, list) else ():
         if isinstance(upstream, dict) and upstream.get("kind") == "ai-studio":
             upstream.setdefault("base_url", _AI_STUDIO)
+
+
+def _complete_state_dir(store: dict[str, Any], environ: Mapping[str, str], folder: Path | None) -> None:
+    """Beside an SQLite file, which is this machine's too; otherwise the service's folder, or the user's."""
+    url = store.get("url")
+    if isinstance(url, str) and url.startswith("sqlite:///"):
+        store.setdefault("state_dir", str(Path(url.removeprefix("sqlite:///")).parent))
+    elif given := environ.get("STATE_DIRECTORY", "").partition(":")[0]:  # systemd's
+        store.setdefault("state_dir", given)
+    elif folder is not None:
+        store.setdefault("state_dir", str(folder))
 
 
 def _state_folder(environ: Mapping[str, str]) -> Path | None:

@@ -9,10 +9,12 @@ import re
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _BASE_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?")
+_POSTGRESQL = re.compile(r"postgresql://[!-~]*/[A-Za-z0-9_.%~-]+(\?[!-~]*)?")
+_POSTGRESQL_OPTIONS = ("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs")
 _SUFFIX = re.compile(r"(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SOCKET_PATH_BYTES = 107  # of a Unix socket's address, on Linux
@@ -154,17 +156,48 @@ class BaseUrl(str):
 
 
 class StoreUrl(str):
-    """Where the store is; SQLAlchemy's rule: three slashes before a relative path, four for an absolute."""
+    """Where the store is, without a password; SQLAlchemy's rule for files: three slashes before a relative
+    path, four before an absolute one.
+    """
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `sqlite:///relative/path` or `sqlite:////absolute/path`."""
+        """From `sqlite:///relative/path`, `sqlite:////absolute/path` or `postgresql://user@host:port/database`."""
+        if text.startswith("postgresql://"):
+            _check_postgresql(text)
+            return cls(text)
         path = text.removeprefix("sqlite:///")
         if path == text or not path.strip("/") or path.startswith(":") or re.search(r"[?#\0]", path):
-            raise ValueError("expected sqlite:///relative/path or sqlite:////absolute/path")
+            raise ValueError(
+                "expected sqlite:///relative/path, sqlite:////absolute/path or "
+                "postgresql://user@host:port/database"
+            )
         return cls(text)
 
     @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file, and not a server."""
+        return self.startswith("sqlite:")
+
+    @property
     def path(self) -> Path:
-        """The database's file; a relative one counts from the working folder."""
+        """SQLite's file; a relative one counts from the working folder."""
         return Path(self.removeprefix("sqlite:///"))
+
+
+def _check_postgresql(text: str) -> None:
+    form = "expected postgresql://user@host:port/database"
+    if not _POSTGRESQL.fullmatch(text):
+        raise ValueError(form)
+    try:
+        parts = urlsplit(text)
+        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        parts.port  # noqa: B018 - the property checks the range
+    except ValueError:
+        raise ValueError(form) from None
+    if parts.password is not None:
+        raise ValueError("a password is not for here: store.password refers to it")
+    for name, _ in options:
+        if name not in _POSTGRESQL_OPTIONS:
+            known = ", ".join(_POSTGRESQL_OPTIONS)
+            raise ValueError(f"after the ? only {known} can be set")

@@ -1,4 +1,4 @@
-"""Where projects, branches, credentials, limits and usage are kept: one Protocol, a file for each kind of database.
+"""Where projects, branches, credentials, limits and usage are kept: one Protocol, several databases.
 
 Rows come out of here as plain values, and nothing of the database shows: every fault is a StoreError, the
 passing ones StoreUnavailable. What a credential may do is not judged here.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gateway.config.values import StoreUrl
 from gateway.errors import StoreError, StoreUnavailable
+from gateway.secrets import Secret
 from gateway.stores.rows import (
     DEFAULT_PROJECT,
     MAIN_BRANCH,
@@ -41,6 +42,10 @@ __all__ = [
 ]
 
 
-async def open_store(url: StoreUrl) -> Store:
+async def open_store(url: StoreUrl, password: Secret | None = None) -> Store:
     """The store at that address, made if it is not there yet. The caller closes it. Raises StoreError."""
-    return await SqliteStore.open(url.path)
+    if url.is_sqlite:
+        return await SqliteStore.open(url.path)
+    from gateway.stores.postgres import PostgresStore  # noqa: PLC0415 - 65 ms and 5 MB, for those who use it
+
+    return await PostgresStore.open(url, password)

@@ -102,7 +102,7 @@ _SUMS = """
         FROM usage_records
         WHERE project = $1 AND (time >= $4 AND time < $5 OR time >= $6 AND time < $7)
     ) AS parts
-    {grouped} HAVING count(*) > 0 {ordered}
+    {grouped} HAVING count(*) > 0
 """
 _DROP = """
     DELETE FROM usage_records WHERE (request_id, attempt) IN (
@@ -221,15 +221,16 @@ async def sums(
     query = _SUMS.format(
         groups=f"{names}," if by else "",
         grouped=f"GROUP BY {names}" if by else "",
-        ordered=f"ORDER BY {names}" if by else "",
     )
     found = await database.report(query, project_id, first, last, *map(float, edges))
-    return [UsageSum(_group(by, found_row), *found_row[len(by) :]) for found_row in found]
+    # Sorted here, for databases have orders of their own for text.
+    in_order = sorted(found, key=lambda values: tuple(values[: len(by)]))
+    return [UsageSum(_group(by, values), *values[len(by) :]) for values in in_order]
 
 
-def _group(by: Sequence[UsageBy], found: Row) -> dict[UsageBy, str]:
+def _group(by: Sequence[UsageBy], values: Row) -> dict[UsageBy, str]:
     """What a row is the sum of."""
-    group = dict(zip(by, found, strict=False))
+    group = dict(zip(by, values, strict=False))
     if UsageBy.DAY in group:
         began = datetime.fromtimestamp(group[UsageBy.DAY] * DAY_SECONDS, UTC)
         group[UsageBy.DAY] = began.date().isoformat()

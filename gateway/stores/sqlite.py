@@ -25,6 +25,8 @@ _LOOKUP_BUSY_SECONDS = 1.0  # readers seldom wait in WAL; below the patience of 
 class SqliteStore(SqlStore):
     """A `Store`; made by `open`, ended by `close`."""
 
+    database: SqliteDatabase
+
     @classmethod
     async def open(cls, path: Path) -> SqliteStore:
         """The store in that file, made with its folder if need be. Raises StoreError."""

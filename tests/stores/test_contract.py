@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from gateway import tokens
-from gateway.config.values import StoreUrl
-from gateway.stores import PrincipalType, Store, StoreError, open_store
+from gateway.stores import PrincipalType, Store, StoreError
 from tests.support.identity import issue
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await open_store(StoreUrl.parse(f"sqlite:///{tmp_path}/gateway.db"))
-    yield store
-    await store.close()
 
 
 async def names(store: Store, project: str = "default") -> list[str]:

@@ -89,6 +89,7 @@ async def test_the_file_is_as_durable_as_promised(tmp_path: Path) -> None:
                 {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000},
             ),
             (store.database.reader, {"journal_mode": "wal", "query_only": 1, "busy_timeout": 1000}),
+            (store.database.reporter, {"journal_mode": "wal", "query_only": 1, "busy_timeout": 5000}),
         ):
             for name, value in expected.items():
                 assert list(await connection.execute_fetchall(f"PRAGMA {name}")) == [(value,)], name
