@@ -23,6 +23,7 @@ from gateway.upstreams.response_head import ResponseHead
 
 _VERSIONS = frozenset({"1.0", "1.1"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_READ_BYTES = 256 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 """How much of a response is read in search of its head's end; llhttp itself has no limit."""
 
@@ -162,12 +163,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     def has_left(self) -> bool:
         """Whether the upstream has closed its side: it is told in time unless the request is held back."""
-        return self.transport is None or has_hung_up(self.transport)
+        transport = self.transport
+        return transport is None or transport.is_closing() or has_hung_up(transport)
 
     def abort(self) -> None:
         """Give up whatever is under way, at once; the receiver hears nothing more."""
         self._receiver = None
         self.state = _CLOSED
+        if self.transport:
+            self.loop.call_soon(self._cut)  # asyncio's TLS layer takes offence at it within a read
+
+    def _cut(self) -> None:
         if self.transport:
             self.transport.abort()
 
@@ -205,11 +211,11 @@ class UpstreamConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self.transport:
             self._ended_by_peer = _is_sure_end(self.transport)
-            if self.transport.get_write_buffer_size():  # closing would wait until the peer takes it
-                self.transport.abort()
-        return False  # closes the transport; connection_lost tells the receiver
+            self.loop.call_soon(self._cut)  # closing would wait until the peer takes what is written
+        return False  # connection_lost tells the receiver
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._read_rest()
         self.transport = None
         if self.state is _ACTIVE and not self._complete:
             if self._until_close and self._ended_by_peer and exc is None:
@@ -220,6 +226,19 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(Failure.STALE if stale else Failure.CLOSED)
         self.state = _CLOSED
         self._on_idle(self)
+
+    def _read_rest(self) -> None:
+        """Take what a TLS layer has read while reading was paused: uvloop's gives it up with the socket."""
+        tls = self.transport.get_extra_info("ssl_object") if self.transport else None
+        try:
+            while tls and self.state is _ACTIVE and not self._complete:
+                if data := tls.read(_READ_BYTES):
+                    self.data_received(data)
+                else:  # close_notify
+                    self._ended_by_peer = True
+                    break
+        except ssl.SSLError:
+            pass  # no more has come
 
     def pause_writing(self) -> None:
         self.writing_paused = True

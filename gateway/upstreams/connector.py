@@ -67,7 +67,7 @@ class Connector:
         while idle:
             connection, _ = idle.popitem()
             transport = connection.transport
-            if transport is not None and not transport.is_closing():
+            if transport is not None and connection.state is _IDLE and not transport.is_closing():
                 return connection
         return None
 
@@ -107,7 +107,8 @@ class Connector:
         except BaseException:
             # Where the handshake was just over, asyncio would await the peer's goodbye; and uvloop may have
             # closed the socket alone, and would still write to it.
-            connection.abort()
+            if connection.transport:
+                connection.transport.abort()
             sock.close()
             if self._sessions:
                 self._sessions.forget()

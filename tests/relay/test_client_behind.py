@@ -28,20 +28,30 @@ class Behind:
     """An answer whose end the gateway reads in one call, while its client reads nothing of it."""
 
     def __init__(
-        self, stack: Stack, upstream: RawUpstream, end: bytes = chunk(LAST) + LAST_CHUNK, then: Script = ()
+        self,
+        stack: Stack,
+        upstream: RawUpstream,
+        end: bytes = chunk(LAST) + LAST_CHUNK,
+        then: Script = (),
+        *,
+        head: bytes = STREAM_HEAD,
+        event: bytes = chunk(EVENT),
     ) -> None:
+        """event: one as it stands on the wire."""
         self.stack = stack
+        self.head = head
+        self.event = event
         self.upstream = upstream
         self.end = end
         self.sent_before = 0
         self._enough = threading.Event()
         self._all_sent = threading.Event()
-        upstream.answer_next([send(STREAM_HEAD), self._answer, *then], after_body=False)
+        upstream.answer_next([send(head), self._answer, *then], after_body=False)
 
     async def _answer(self, connection: UpstreamConnection) -> None:
         number = 0
         while not self._enough.is_set():
-            await connection.send(chunk(EVENT))
+            await connection.send(self.event)
             number += 1
             await connection.upstream.event(f"more {number}")
         await connection.send(self.end)
@@ -54,11 +64,11 @@ class Behind:
         transport, request = connection.transport, self.upstream.requests[-1]
         assert transport
         number = 1
-        await request.answer_sent(len(STREAM_HEAD) + len(chunk(EVENT)))
+        await request.answer_sent(len(self.head) + len(self.event))
         while transport.get_write_buffer_size() < LITTLE:
             sent = request.sent
             self.upstream.set(f"more {number}")
-            await request.answer_sent(sent + len(chunk(EVENT)))
+            await request.answer_sent(sent + len(self.event))
             number += 1
         self._enough.set()
         self.upstream.set(f"more {number}")

@@ -64,6 +64,39 @@ async def test_a_connection_that_is_about_to_close_is_not_taken(
     assert connector.take() is None
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_connection_that_spoke_unasked_is_not_taken(
+    scheme: str, connect: Connect, certificates: TestCertificates
+) -> None:
+    """Not even before the event loop has closed it."""
+    with RawUpstream(tls=certificates.server.context() if scheme == "https" else None) as upstream:
+        connector = connect(upstream, tls=certificates.client_context() if scheme == "https" else None)
+        connection = await connector.connect()
+        await exchange(connection)
+        connection.data_received(WHOLE)
+        assert connector.take() is None
+        await upstream.connections_open(0)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_it_can_be_asked_at_any_time_whether_the_upstream_has_left(
+    scheme: str, connect: Connect, certificates: TestCertificates
+) -> None:
+    """There are turns of the event loop in which a TLS transport has no socket any more."""
+    with RawUpstream(tls=certificates.server.context() if scheme == "https" else None) as upstream:
+        connector = connect(upstream, tls=certificates.client_context() if scheme == "https" else None)
+        connection = await connector.connect()
+        upstream.answer_next([wait_for("go"), *CUTS["rst"]])
+        request = Exchange(connection)
+        await upstream.request(0)
+        answers = [connection.has_left()]
+        upstream.set("go")
+        while not request.over.done():
+            await asyncio.sleep(0)
+            answers.append(connection.has_left())
+        assert (answers[0], answers[-1]) == (False, True)
+
+
 async def test_idle_connections_are_closed_in_time(connect: Connect, upstream: RawUpstream) -> None:
     connector = connect(upstream, idle_seconds=0.05)
     in_use, *others = [await connector.connect() for _ in range(5)]

@@ -6,6 +6,10 @@ half a minute for one that never sends it. Nobody here waits for that: no client
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import termios
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
@@ -31,6 +35,7 @@ from tests.relay.parts import (
 )
 from tests.support.census import sockets
 from tests.support.eventually import eventually
+from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream
 from tests.support.script import (
     LAST_CHUNK,
@@ -52,6 +57,7 @@ TLS_ENDS: dict[str, list[Step]] = CUTS | {
     "close_notify alone": [goodbye(), keep_open()],
     "close_notify, and reads no more": [stop_reading(), goodbye(), keep_open()],
 }
+PIECE = 10_000
 ENDS = [("http", end) for end in CUTS] + [("https", end) for end in TLS_ENDS]
 ends = pytest.mark.parametrize(("scheme", "end"), ENDS)
 T = TypeVar("T")
@@ -167,4 +173,42 @@ async def test_under_an_upload_that_it_does_not_take(
                 assert await client.peer_left() == "fin"
             else:
                 assert refusal(got) == (502, "UPSTREAM_FAILED")
+        await soon(no_socket(upstream))
+
+
+def in_kernel(transport: asyncio.BaseTransport, what: int) -> int:
+    """Bytes that wait in a socket: to be read (FIONREAD) or for the peer to take them (TIOCOUTQ)."""
+    count = array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), what, count)
+    return count[0]
+
+
+async def overfill(client: RawClient, stack: Stack) -> None:
+    """Send until the socket to the upstream takes no more: the gateway keeps a little, and still reads on."""
+    [down] = [one.transport for one in stack.connections]
+    [up] = [one.transport for one in stack.pool.upstreams[0].connector.open]
+    assert down
+    assert up
+    waiting = before = 0
+    while waiting < 10 * PIECE or waiting > before + PIECE // 2:
+        await client.send(bytes(PIECE))
+        await eventually("all of it read", lambda: in_kernel(down, termios.FIONREAD) == 0)
+        waiting, before = in_kernel(up, termios.TIOCOUTQ), waiting
+    assert down.is_reading()
+
+
+@pytest.mark.parametrize(("scheme", "end"), [one for one in ENDS if one != ("https", "fin")])
+async def test_with_a_little_of_an_upload_that_it_does_not_take(scheme: str, end: str, serve: Serve) -> None:
+    """So little that the client is not held back for it.
+
+    A FIN alone under TLS is left out: uvloop then tells nothing as long as something waits to be taken.
+    """
+    async with serve(scheme) as (upstream, stack):
+        upstream.answer_next([stop_reading(), wait_for("go"), *TLS_ENDS[end]], after_body=False)
+        async with stack.client() as client:
+            await client.send(stack.request(b"", framing=b"Content-Length: %d" % (24 << 20)))
+            await upstream.request()
+            await overfill(client, stack)
+            upstream.set("go")
+            assert refusal(await soon(client.read_response())) == (502, "UPSTREAM_FAILED")
         await soon(no_socket(upstream))
