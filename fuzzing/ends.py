@@ -39,6 +39,7 @@ class End:
         """How the gateway has left."""
         self._sent_fin = False
         self.closed = False
+        self.address = sock.getsockname()
 
     def pump(self) -> bool:
         """Take what has come; whether there was something, the gateway's leaving included."""

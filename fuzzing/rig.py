@@ -61,6 +61,8 @@ class Rig:
         self._running = running_stack(directory, self.upstream.url, _SETTINGS)
         self.stack: Stack = loop.run_until_complete(self._running.__aenter__())
         self._clients: list[End] = []
+        self._accepted: End | None = None
+        """The client last seen to be let in."""
         self._inputs = 0
         self._tasks: set[asyncio.Task[Any]] = asyncio.all_tasks(loop)
         self._files = self._sockets = 0
@@ -180,6 +182,10 @@ class Rig:
 
     async def send(self, end: End, data: bytes, turned: Callable[[], object] = lambda: None) -> None:
         """Send all of it. Where the gateway takes no more, its client has to read on."""
+        if end in self._clients and end is not self._accepted:
+            # Otherwise one that leaves at once may be let in when the next input is running.
+            await self.until("a client to be let in", lambda: end.address in self._served())
+            self._accepted = end
         deadline = time.monotonic() + DEADLINE_SECONDS
         while rest := end.send(data):
             if len(rest) == len(data):
@@ -190,6 +196,11 @@ class Rig:
             data = rest
             await self.turn()
             turned()
+
+    def _served(self) -> list[object]:
+        """The addresses of the clients that have been let in."""
+        transports = [connection.transport for connection in self.stack.connections]
+        return [transport.get_extra_info("peername") for transport in transports if transport]
 
     async def handled(self, end: End) -> None:
         """Return when all that was sent has been read by the gateway, and what it does about it is done."""

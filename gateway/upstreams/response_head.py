@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _PASSES, _DROPPED, _CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION = range(5)
-_CONTENT_TYPE, _CONTENT_ENCODING, _REQUEST_ID, _RETRY_AFTER = range(5, 9)
+_CONTENT_TYPE, _CONTENT_ENCODING, _REQUEST_ID, _RETRY_AFTER, _RATE_LIMIT = range(5, 10)
 
+_LENGTH_DIGITS = 18
 _FATES = {
     # of this connection only
     b"connection": _CONNECTION,
@@ -46,6 +47,7 @@ class ResponseHead:
         "content_encoding",
         "content_length",
         "content_type",
+        "has_rate_limits",
         "has_retry_after",
         "lines",
         "reason",
@@ -63,6 +65,8 @@ class ResponseHead:
         # The first value of each; empty where there is none.
         self.content_type = self.content_encoding = self.request_id = b""
         self.has_retry_after = False
+        self.has_rate_limits = False
+        """It tells of limits of its own."""
         named_hop_by_hop: list[bytes] = []
         lines = self.lines
         for name, value in headers:
@@ -73,6 +77,8 @@ class ResponseHead:
                 self.content_type = self.content_type or value.lower()
                 lines.append(name + b": " + value)
             elif fate == _CONTENT_LENGTH:
+                if len(value) > _LENGTH_DIGITS:  # the parser takes the largest it can count to for none
+                    raise ValueError("a length that no body has")
                 self.content_length = value
             elif fate == _TRANSFER_ENCODING:
                 if self.chunked or value.strip().lower() != b"chunked":
@@ -83,6 +89,9 @@ class ResponseHead:
                 lines.append(name + b": " + value)
             elif fate == _RETRY_AFTER:
                 self.has_retry_after = True
+                lines.append(name + b": " + value)
+            elif fate == _RATE_LIMIT:
+                self.has_rate_limits = True
                 lines.append(name + b": " + value)
             elif fate == _REQUEST_ID:
                 self.request_id = self.request_id or value
@@ -100,4 +109,6 @@ class ResponseHead:
 def _fate(name: bytes) -> int:
     """What becomes of a header. Upstreams spell the same few names in the same way every time."""
     lower = name.lower()
-    return _DROPPED if lower.startswith(b"x-gateway-") else _FATES.get(lower, _PASSES)
+    if lower.startswith(b"x-gateway-"):
+        return _DROPPED
+    return _RATE_LIMIT if lower.startswith(b"x-ratelimit-") else _FATES.get(lower, _PASSES)

@@ -37,6 +37,7 @@ AMBIGUOUS = {
     "a negative length": b"Content-Length: -2\r\n\r\n{}",
     "a length in hex": b"Content-Length: 0x2\r\n\r\n{}",
     "a length beyond 64 bits": b"Content-Length: 99999999999999999999\r\n\r\n{}",
+    "a length that the parser takes for none": b"Content-Length: 18446744073709551615\r\n\r\n{}",
     "an unknown coding": b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "codings in two lines": b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunked twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
