@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.support.gateway import Gateway, start_gateway
+from tests.support.operator import Operator
 from tests.support.postgres_server import PostgresServer
 
 settings.register_profile("deep", max_examples=2_000, deadline=None)
@@ -46,6 +48,12 @@ def postgres() -> Iterator[Callable[[], PostgresServer]]:
     yield running
     for server in servers:
         server.remove()
+
+
+@pytest.fixture
+def operator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Operator:
+    """Runs commands on a store of its own."""
+    return Operator(tmp_path, capsys)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,65 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sqlite3
 from contextlib import closing
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway import tokens
-from gateway.cli import main
 from gateway.errors import CREDENTIAL_INVALID, GatewayError
 from gateway.identity import Identity
 from tests.support.identity import Clock, headers, opened
+from tests.support.operator import Operator
 from tests.support.process import run
 
-CONFIGURATION = """
-[store]
-url = "sqlite:///{path}"
-[[upstreams]]
-name = "simulated"
-kind = "simulated"
-"""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-
-
-class Operator:
-    """Runs commands on a store of its own."""
-
-    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
-        self.store_path = folder / "gateway.db"
-        self.config_path = folder / "gateway.toml"
-        self.config_path.write_text(CONFIGURATION.format(path=self.store_path))
-        self._capture = capture
-
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, standard output and standard error."""
-        code = main([*arguments, "--config", str(self.config_path)])
-        captured = self._capture.readouterr()
-        return code, captured.out, captured.err
-
-    def ask(self, *arguments: str) -> Any:
-        """What a command that succeeds prints as JSON."""
-        code, out, err = self.run(*arguments, "--json")
-        assert (code, err) == (0, "")
-        return json.loads(out)
-
-    def content(self) -> list[list[tuple[Any, ...]]]:
-        """Every row of the store."""
-        with closing(sqlite3.connect(self.store_path)) as connection:
-            return [
-                connection.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
-                for table in ("projects", "branches", "credentials")
-            ]
-
-
-@pytest.fixture
-def operator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Operator:
-    return Operator(tmp_path, capsys)
 
 
 def test_branches_are_made_listed_and_deleted(operator: Operator) -> None:

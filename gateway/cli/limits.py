@@ -49,7 +49,7 @@ def add(
 def _show(args: argparse.Namespace) -> int:
     async def action(store: Store) -> None:
         subjects = await _subjects(store, args.project)
-        if args.branch or args.credential:
+        if args.branch is not None or args.credential is not None:
             limits = await store.limits(args.project, branch=args.branch, credential=args.credential)
             shown = [_row(_named(subjects, args), limits)]
         else:
@@ -113,9 +113,9 @@ async def _subjects(store: Store, project: str) -> list[_Subject]:
 
 def _named(subjects: Sequence[_Subject], args: argparse.Namespace) -> _Subject:
     """Whom the options mean. The store has found it before."""
-    if args.credential:
+    if args.credential is not None:
         return next(one for one in subjects if one.id == args.credential)
-    if args.branch:
+    if args.branch is not None:
         return next(
             one for one in subjects if one.level is Level.BRANCH and args.branch in (one.id, one.name)
         )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from gateway.exposition import Exposition
 from gateway.metrics import Snapshot
 from gateway.secrets import Secret
 from gateway.stores import Store, open_store
+from tests.support.operator import rows
 
 TOKEN = "the-admin-token-0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -93,13 +93,6 @@ class AdminClient:
     def content(self) -> dict[str, list[Any]]:
         """Every row of the store."""
         return rows(self.store_path)
-
-
-def rows(store_path: Path) -> dict[str, list[Any]]:
-    """Every row of an SQLite file, by table."""
-    with closing(sqlite3.connect(store_path)) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables}
 
 
 @asynccontextmanager
