@@ -113,8 +113,9 @@ _DROP = """
 
 async def add(addition: Change, records: Iterable[UsageRecord]) -> int:
     """Keep those that are not kept yet; how many they were. Raises StoreError for one that can't be."""
+    # All in one order, here and below, so that no two that add the same wait for each other.
     by_key = {(record.request_id, record.attempt): record for record in records}
-    keys = list(by_key)
+    keys = sorted(by_key)
     days: dict[tuple[Any, ...], list[int]] = {}
     new = 0
     for begin in range(0, len(keys), _AT_ONCE):
@@ -123,7 +124,6 @@ async def add(addition: Change, records: Iterable[UsageRecord]) -> int:
         for request_id, attempt in inserted:
             _count(days, by_key[request_id, attempt])
         new += len(inserted)
-    # In one order, whoever does it, so that no two wait for each other.
     await addition.run_many(_ADD_TO_DAY, [(*day, *days[day]) for day in sorted(days)])
     return new
 
@@ -208,9 +208,11 @@ async def sums(
     """What began in that time, by groups."""
     if not since < until:
         return []
-    if until > time.time():
-        until = math.ceil(time.time() / DAY_SECONDS) * DAY_SECONDS  # so that today counts as a whole day
-    since = max(since, 0)
+    now = time.time()
+    end_of_today = math.ceil(now / DAY_SECONDS) * DAY_SECONDS
+    since, until = max(since, 0), min(until, _END)
+    if now <= until < end_of_today:
+        until = end_of_today  # a whole day, as nothing is in it yet that comes later
     first, last = math.ceil(since / DAY_SECONDS), math.floor(until / DAY_SECONDS)
     if first > last:  # within one day
         first = last = 0
