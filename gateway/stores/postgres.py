@@ -29,7 +29,7 @@ REPORT_SECONDS = 30.0
 _LOOKUPS, _OTHERS = 4, 3
 """Connections of each process; a server takes 100 unless it is told otherwise."""
 _IDLE_SECONDS = 60.0
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
 # In milliseconds. The server gives up by itself what a machine left behind that is gone or stands still.
 _SETTINGS = {
     "application_name": "gemini-gateway",
@@ -54,7 +54,11 @@ class PostgresStore(SqlStore):
             "statement_cache_size": 0,  # statements are few and seldom, and plans outlive no migration
         }
         database = PostgresDatabase(url.partition("?")[0], options)
-        await database.prepare()
+        try:
+            await database.prepare()
+        except BaseException:
+            await database.close()
+            raise
         return cls(database)
 
 
@@ -74,12 +78,7 @@ class PostgresDatabase:
             await postgres_schema.prepare(connection, self._label)
 
     async def close(self) -> None:
-        for pool in (self._lookups, self._others):
-            try:
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    await pool.close()
-            except _FAULTS:
-                pool.terminate()
+        await asyncio.gather(_close(self._lookups), _close(self._others))
 
     async def look_up(self, query: str, *values: object) -> Sequence[Row]:
         async with self._connection(self._lookups, LOOKUP_SECONDS) as connection:
@@ -146,6 +145,14 @@ def _pool(options: dict[str, Any], size: int) -> asyncpg.Pool:
     return asyncpg.create_pool(
         min_size=0, max_size=size, max_inactive_connection_lifetime=_IDLE_SECONDS, reset=_reset, **options
     )
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await pool.close()
+    except _FAULTS:
+        pool.terminate()
 
 
 async def _reset(connection: asyncpg.Connection) -> None:

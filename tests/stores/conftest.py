@@ -34,7 +34,7 @@ async def place(
     if request.param == "sqlite":
         return Place(StoreUrl.parse(f"sqlite:///{tmp_path}/gateway.db"), None)
     server = postgres()
-    return Place(await server.new_database(), server.password)
+    return Place(await server.empty_database(), server.password)
 
 
 @pytest.fixture

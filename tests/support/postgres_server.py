@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import pwd
 import shutil
@@ -18,6 +17,7 @@ import asyncpg
 
 from gateway.config.values import StoreUrl
 from gateway.secrets import Secret
+from gateway.stores.postgres_schema import SCHEMA
 from tests.support.machine import left_out
 
 START_SECONDS = 30.0
@@ -32,7 +32,6 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "listen_addresses": "127.0.0.1",
 }
-_names = (f"test_{number}" for number in itertools.count())
 
 
 class PostgresServer:
@@ -69,9 +68,15 @@ class PostgresServer:
         """Where a database is."""
         return StoreUrl.parse(f"postgresql://{_USER}@127.0.0.1:{self.port}/{database}")
 
-    async def new_database(self, options: str = "") -> StoreUrl:
-        """An empty database, and where it is. `options` are of CREATE DATABASE."""
-        name = next(_names)
+    async def empty_database(self) -> StoreUrl:
+        """A database without our schema, and where it is: always the same one, for a new one takes long."""
+        connection = await self.connect()
+        await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+        await connection.close()
+        return self.url()
+
+    async def new_database(self, name: str, options: str = "") -> StoreUrl:
+        """One more database, and where it is. `options` are of CREATE DATABASE."""
         connection = await self.connect()
         await connection.execute(f"CREATE DATABASE {name} {options}")
         await connection.close()
