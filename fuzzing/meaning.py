@@ -142,7 +142,7 @@ def requests(sent: bytes) -> Requests:
             found.rest = bytes(buffer)
             if (head := _next_head(buffer)) is None:
                 break
-            head = replace(head, start_line=_SPACES.sub(" ", head.start_line, count=1))
+            head = replace(head, start_line=_SPACES.sub(" ", head.start_line))
             head.request_line()
             request = Request(head, head.request_body())
             found.all.append(request)
