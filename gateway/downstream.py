@@ -66,6 +66,8 @@ class Downstream:
         lines.append(b"x-request-id: " + exchange.id.encode("ascii"))
         if exchange.client_request_id:
             lines.append(b"x-client-request-id: " + exchange.client_request_id.encode("ascii"))
+        if exchange.rate_limit_lines and not head.has_rate_limits:
+            lines.append(exchange.rate_limit_lines)
         if not self.keeps_connection:
             lines.append(b"Connection: close")
         elif not self._client.request.http_1_1:

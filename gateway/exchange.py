@@ -170,6 +170,14 @@ class Exchange:
     """Body bytes received from the client."""
     response_bytes = 0
     """Body bytes sent to the client."""
+    reservation: object | None = None
+    """What the limiter has reserved for it; its business alone."""
+    rate_limit_lines = b""
+    """Header lines that tell the client how much of its limits is left, with CRLF between them."""
+    cost_nanos: int | None = None
+    """Metered token spend, in billionths of a US dollar; None where usage or price is unknown."""
+    unpriced: tuple[str, ...] = ()
+    """What of it was used and has no price; see `prices`."""
 
     def __init__(self) -> None:
         self.id = _new_id()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 
 from gateway.branches import Branches
 from gateway.catalog import Catalog
@@ -31,9 +31,11 @@ from gateway.errors import (
 from gateway.exchange import Ending, Exchange
 from gateway.http_request import HttpRequest
 from gateway.identity import Identity
+from gateway.limiter import Limiter
 from gateway.observe import Observer
 from gateway.refusal import refusal_bytes
 from gateway.relay import Relay
+from gateway.upstreams import Target
 from gateway.upstreams.pool import Pool
 
 _log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Proxy:
         catalog: Catalog,
         pool: Pool,
         relay: Relay,
+        limiter: Limiter,
         observer: Observer,
         max_open: int,
     ) -> None:
@@ -61,6 +64,7 @@ class Proxy:
         self.catalog = catalog
         self.pool = pool
         self.relay = relay
+        self.limiter = limiter
         self.observer = observer
         self.max_open = max_open
         self.draining = False
@@ -105,9 +109,7 @@ class Proxy:
             exchange.branch_id = branch_id
             self._send(client, exchange, route_error)
         else:
-            if not request.body_whole:
-                client.pause_reading()
-            client.passage = _Asking(self, client, exchange, self._ask(client, exchange, label, route_error))
+            self._wait(client, exchange, self._ask(client, exchange, label, route_error))
 
     async def _ask(
         self, client: ClientConnection, exchange: Exchange, label: str, route_error: GatewayError | None
@@ -138,7 +140,27 @@ class Proxy:
         announced = client.request.content_length
         if announced is not None and announced > self.relay.rules.max_body_bytes:
             raise GatewayError(BODY_TOO_LARGE, {"contentLength": str(announced)})
-        self.relay.start(client, exchange, chosen, self)
+        counting = self.limiter.admit(exchange, announced)
+        if counting is None:
+            self.relay.start(client, exchange, chosen, self)
+        else:
+            self._wait(client, exchange, self._send_counted(client, exchange, chosen, counting))
+
+    async def _send_counted(
+        self, client: ClientConnection, exchange: Exchange, chosen: Target, counting: Awaitable[None]
+    ) -> None:
+        """The same where another server has to be asked whether there is room for it."""
+        try:
+            await counting
+            self.relay.start(client, exchange, chosen, self)
+        except Exception as error:
+            self._failed(client, exchange, error)
+
+    def _wait(self, client: ClientConnection, exchange: Exchange, work: Coroutine[None, None, None]) -> None:
+        """Have this work done, and take no more of the body meanwhile."""
+        if not client.request.body_whole:
+            client.pause_reading()
+        client.passage = _Asking(self, client, exchange, work)
 
     # Ends
 
@@ -169,6 +191,7 @@ class Proxy:
         self.refused(client, exchange, error)
 
     def _record(self, exchange: Exchange) -> None:
+        self.limiter.settle(exchange)
         self.observer.finish(exchange)
         self.open -= 1
         if not self.open and self._none_open:

@@ -30,6 +30,8 @@ def refusal_bytes(exchange: Exchange, error: GatewayError, *, keep: bool, with_b
     if exchange.client_request_id:
         lines.append(f"x-client-request-id: {exchange.client_request_id}")
     lines.append("Connection: keep-alive" if keep else "Connection: close")
+    if exchange.rate_limit_lines:
+        lines.append(exchange.rate_limit_lines.decode("ascii"))
     head = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
     exchange.response_bytes = len(body) if with_body else 0
     return head + body if with_body else head

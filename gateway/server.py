@@ -17,15 +17,21 @@ from datetime import date
 
 from gateway.admin import create_admin_app, serve_admin
 from gateway.branches import Branches
-from gateway.client_connection import LINGER_SECONDS, Limits
+from gateway.client_connection import LINGER_SECONDS
+from gateway.client_connection import Limits as ConnectionLimits
 from gateway.client_server import ClientServer
 from gateway.config import Config
 from gateway.config import Upstream as UpstreamSettings
+from gateway.counters import Counters
+from gateway.counters.memory import MemoryCounters
+from gateway.counters.redis import RedisCounters
 from gateway.deadlines import Timeouts
 from gateway.errors import ConfigurationError, StoreUnavailable
 from gateway.exchange import Exchange
 from gateway.exposition import Exposition
 from gateway.identity import Identity
+from gateway.limiter import Limiter
+from gateway.limits import Limits
 from gateway.listeners import BACKLOG, bind, url
 from gateway.notify import notify
 from gateway.observe import Observer
@@ -35,6 +41,7 @@ from gateway.stores import Store, open_store
 from gateway.transfer import Rules
 from gateway.upstreams import Upstream, simulated
 from gateway.upstreams.pool import Pool, build
+from gateway.usage_record import NANOS
 
 CUT_SECONDS = 2.0
 """How often the store is asked whose streams are to be ended."""
@@ -108,18 +115,20 @@ class Gateway:
                 frozenset(name.lower().encode("ascii") for name in config.server.forward_request_headers),
             )
         )
+        limiter = await self._limiter()
         self._proxy = Proxy(
             identity=identity,
             branches=branches,
             catalog=config.catalog,
             pool=pool,
             relay=self._relay,
+            limiter=limiter,
             observer=self.observer,
             max_open=self._part(config.server.max_open_requests),
         )
         self._clients = ClientServer(
             self._proxy.handle,
-            limits=Limits(
+            limits=ConnectionLimits(
                 max_connections=self._max_connections,
                 write_seconds=config.timeouts.write,
                 trusted_proxies=tuple(config.server.trusted_proxies),
@@ -195,6 +204,44 @@ class Gateway:
         """Wait until no client waits for anything, and every request is recorded."""
         await self._clients.drained()
         await self._proxy.drained()
+
+    async def _limiter(self) -> Limiter:
+        """What counts, here or elsewhere, and keeps itself informed."""
+        settings = self.config.counters
+        on_this_machine: Counters | None = None
+        if settings.url.is_memory or settings.when_unavailable == "admit":
+            folder = self.config.store.state_dir
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                on_this_machine = MemoryCounters(folder / "counters")
+            except OSError as error:
+                raise ConfigurationError(f"store.state_dir: {folder}: {error.strerror or error}") from None
+            self._stack.push_async_callback(on_this_machine.close)
+        counters = on_this_machine
+        if not settings.url.is_memory:
+            password = settings.password
+            counters = RedisCounters(
+                settings.url.with_password(password.reveal()) if password else settings.url
+            )
+            self._stack.push_async_callback(counters.close)
+        assert counters
+        limits = self.config.limits
+        limiter = Limiter(
+            counters,
+            self.store,
+            defaults=Limits(
+                requests_per_minute=limits.requests_per_minute,
+                tokens_per_minute=limits.tokens_per_minute,
+                concurrent_requests=limits.concurrent_requests,
+                tokens_per_day=limits.tokens_per_day,
+                spend_per_day_nanos=round(limits.spend_per_day_usd * NANOS),
+            ),
+            counters_away=on_this_machine,
+        )
+        await limiter.look()
+        looking = asyncio.create_task(limiter.keep_looking())
+        self._stack.callback(looking.cancel)
+        return limiter
 
     async def _upstream(self, settings: UpstreamSettings) -> Upstream:
         port = 0

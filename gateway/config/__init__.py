@@ -5,7 +5,18 @@ checks between them. Nothing here keeps state or logs.
 """
 
 from gateway.config.load import Config, load
-from gateway.config.schema import Admin, Branches, Ledger, Server, Store, Timeouts, Upstream, UpstreamKind
+from gateway.config.schema import (
+    Admin,
+    Branches,
+    Counters,
+    Ledger,
+    Limits,
+    Server,
+    Store,
+    Timeouts,
+    Upstream,
+    UpstreamKind,
+)
 from gateway.config.sources import default_config
 from gateway.config.values import BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl
 
@@ -14,10 +25,12 @@ __all__ = [
     "BaseUrl",
     "Branches",
     "Config",
+    "Counters",
     "HeaderName",
     "HostName",
     "HostSuffix",
     "Ledger",
+    "Limits",
     "Listen",
     "Network",
     "Server",

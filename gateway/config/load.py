@@ -21,7 +21,9 @@ from gateway.config import sources
 from gateway.config.schema import (
     Admin,
     Branches,
+    Counters,
     Ledger,
+    Limits,
     Server,
     Settings,
     Store,
@@ -30,14 +32,27 @@ from gateway.config.schema import (
     Upstream,
     UpstreamKind,
     WhenFull,
+    WhenUnavailable,
 )
-from gateway.config.values import BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl
+from gateway.config.values import (
+    BaseUrl,
+    CountersUrl,
+    HeaderName,
+    HostName,
+    HostSuffix,
+    Listen,
+    Network,
+    StoreUrl,
+)
 from gateway.errors import ConfigurationError
+from gateway.prices import ModelPrices, Prices, Tier
 from gateway.secrets import Secret
 
-_CHOICES = {"kind": UpstreamKind, "when_full": WhenFull}
+_CHOICES = {"kind": UpstreamKind, "tier": Tier, "when_full": WhenFull, "when_unavailable": WhenUnavailable}
 """What a key of that name takes."""
-_PARSED = (BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl)
+_MODELS = {"catalog": catalog.ModelSettings, "prices": ModelPrices}
+"""The sections that have an entry for each model."""
+_PARSED = (BaseUrl, CountersUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +65,11 @@ class Config:
     admin: Admin
     store: Store
     ledger: Ledger
+    counters: Counters
+    limits: Limits
     branches: Branches
     catalog: Catalog
+    prices: Prices
     timeouts: Timeouts
     upstreams: tuple[Upstream, ...]
     warnings: tuple[str, ...]
@@ -98,6 +116,7 @@ def load(
         raise table.error(key, message)
     try:
         models = Catalog.build(settings.catalog)
+        prices = Prices.build(settings.prices)
     except ConfigurationError as error:
         raise table.error(*str(error).split(": ", 1)) from None
     return Config(
@@ -106,8 +125,11 @@ def load(
         admin=settings.admin,
         store=settings.store,
         ledger=settings.ledger,
+        counters=settings.counters,
+        limits=settings.limits,
         branches=settings.branches,
         catalog=models,
+        prices=prices,
         timeouts=settings.timeouts,
         upstreams=settings.upstreams,
         warnings=tuple(_warnings(settings, models, secrets if serving else [])),
@@ -128,8 +150,9 @@ def _explain(
     if not at:
         message, where = where, ""
     key = where.removeprefix("`key` in ").strip("`").removeprefix("$").removeprefix(".")
-    if key.startswith("catalog.models[...]"):
-        key = key.replace("[...]", f".{_bad_model(values, parse)}", 1)
+    section, found, _ = key.partition(".models[...]")
+    if found:
+        key = key.replace("[...]", f".{_bad_model(section, values, parse)}", 1)
     key = key.replace("[...]", "")
     if match := re.fullmatch(r"Object (contains unknown|missing required) field `(.*)`", message):
         return f"{key}.{match[2]}".removeprefix("."), "unknown key" if "unknown" in match[1] else "missing"
@@ -142,14 +165,14 @@ def _explain(
     return key, words[:1].lower() + words[1:]
 
 
-def _bad_model(values: dict[str, Any], parse: Callable[[type, object], object]) -> str:
-    """Which entry of `catalog.models` does not convert; msgspec's path leaves that out."""
-    for name, entry in values["catalog"]["models"].items():
+def _bad_model(section: str, values: dict[str, Any], parse: Callable[[type, object], object]) -> str:
+    """Which entry of the section's `models` does not convert; msgspec's path leaves that out."""
+    for name, entry in values[section]["models"].items():
         try:
-            msgspec.convert(entry, catalog.ModelSettings, dec_hook=parse)
+            msgspec.convert(entry, _MODELS[section], dec_hook=parse)
         except msgspec.ValidationError:
             return str(name)
-    raise AssertionError("no entry of catalog.models is wrong")
+    raise AssertionError(f"no entry of {section}.models is wrong")
 
 
 def _problems(settings: Settings, *, embedded: bool, serving: bool) -> Iterator[tuple[str, str]]:
@@ -174,6 +197,8 @@ def _problems(settings: Settings, *, embedded: bool, serving: bool) -> Iterator[
         yield from _certificate_problems(server.tls_cert, server.tls_key)
     if settings.store.password and settings.store.url.is_sqlite:
         yield "store.password", "an SQLite file has none"
+    if settings.counters.password and settings.counters.url.is_memory:
+        yield "counters.password", "memory has none"
     if not settings.upstreams:
         yield "upstreams", "at least one upstream is needed"
     for index, upstream in enumerate(settings.upstreams):

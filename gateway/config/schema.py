@@ -9,16 +9,29 @@ from typing import Annotated, Literal
 import msgspec
 
 from gateway.catalog import CatalogSettings
-from gateway.config.values import BaseUrl, HeaderName, HostName, HostSuffix, Listen, Network, StoreUrl
+from gateway.config.values import (
+    BaseUrl,
+    CountersUrl,
+    HeaderName,
+    HostName,
+    HostSuffix,
+    Listen,
+    Network,
+    StoreUrl,
+)
+from gateway.limits import Amount
+from gateway.prices import PriceSettings
 from gateway.secrets import Secret
 
 UpstreamKind = Literal["simulated", "ai-studio", "gateway"]
 WhenFull = Literal["drop", "refuse"]
+WhenUnavailable = Literal["admit", "refuse"]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Workers = Annotated[int, msgspec.Meta(ge=1, le=256)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 SecondsOrNone = Annotated[float, msgspec.Meta(ge=0, le=86400)]
+Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=60000)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=36500)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
@@ -83,6 +96,26 @@ class Ledger(Section, frozen=True):
     retention_days: Days = 90
 
 
+class Counters(Section, frozen=True):
+    """Where what limits count is kept: by this machine for itself, or by one server for many."""
+
+    url: CountersUrl = CountersUrl("memory://")
+    password: Secret | None = None
+    """Redis's."""
+    when_unavailable: WhenUnavailable = "admit"
+    """While that server can't be asked: count on this machine alone, or take no requests."""
+
+
+class Limits(Section, frozen=True):
+    """The limits of a project that has none of its own in the store; 0: none."""
+
+    tokens_per_minute: Amount = 200_000
+    requests_per_minute: Amount = 0
+    concurrent_requests: Amount = 0
+    tokens_per_day: Amount = 0
+    spend_per_day_usd: Dollars = 0.0
+
+
 class Branches(Section, frozen=True):
     """How a host name says which branch it means."""
 
@@ -127,7 +160,10 @@ class Settings(Section, frozen=True, kw_only=True):
     admin: Admin = Admin()
     store: Store
     ledger: Ledger = Ledger()
+    counters: Counters = Counters()
+    limits: Limits = Limits()
     branches: Branches = Branches()
     catalog: CatalogSettings = CatalogSettings()
+    prices: PriceSettings = PriceSettings()
     timeouts: Timeouts = Timeouts()
     upstreams: tuple[Upstream, ...] = ()

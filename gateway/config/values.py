@@ -9,10 +9,13 @@ import re
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _BASE_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?")
+_REDIS = re.compile(
+    r"rediss?://([A-Za-z0-9._-]+@)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[0-9]{1,4})?"
+)
 _POSTGRESQL = re.compile(r"postgresql://[!-~]*/[A-Za-z0-9_.%~-]+(\?[!-~]*)?")
 _POSTGRESQL_OPTIONS = ("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs")
 _SUFFIX = re.compile(r"(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
@@ -183,6 +186,33 @@ class StoreUrl(str):
     def path(self) -> Path:
         """SQLite's file; a relative one counts from the working folder."""
         return Path(self.removeprefix("sqlite:///"))
+
+
+class CountersUrl(str):
+    """Where limits are counted: `memory://`, or a Redis server's address without a password."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `memory://`, `redis://[user@]host[:port][/number]`, or the same with `rediss://` for TLS."""
+        form = "expected memory:// or redis(s)://[user@]host[:port][/database's number], without a password"
+        if text != "memory://" and not _REDIS.fullmatch(text):
+            raise ValueError(form)
+        try:
+            urlsplit(text).port  # noqa: B018 - the property checks the range
+        except ValueError:
+            raise ValueError(form) from None
+        return cls(text)
+
+    @property
+    def is_memory(self) -> bool:
+        """Whether only the processes of this machine count together."""
+        return self == "memory://"
+
+    def with_password(self, password: str) -> str:
+        """For the client library alone: it is a secret."""
+        parts = urlsplit(self)
+        user, _, place = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}").geturl()
 
 
 def _check_postgresql(text: str) -> None:

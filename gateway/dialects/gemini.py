@@ -118,23 +118,27 @@ def _read_alt(query: str) -> tuple[Framing | None, str, GatewayError | None]:
 
 def error_object(refusal: Refusal, metadata: dict[str, str], request_id: str) -> bytes:
     """The error as one JSON object that Google's and OpenAI's SDKs both understand."""
-    return msgspec.json.encode(
+    details: list[dict[str, object]] = [
         {
-            "error": {
-                "code": refusal.http,
-                "message": refusal.message,
-                "status": refusal.status,
-                "details": [
-                    {
-                        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                        "reason": refusal.reason,
-                        "domain": "gateway",
-                        "metadata": {**metadata, "requestId": request_id},
-                    }
-                ],
-            }
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": refusal.reason,
+            "domain": "gateway",
+            "metadata": {**metadata, "requestId": request_id},
         }
-    )
+    ]
+    error = {
+        "code": refusal.http,
+        "message": refusal.message,
+        "status": refusal.status,
+        "details": details,
+    }
+    if refusal.http != 429:
+        return msgspec.json.encode({"error": error})
+    # The shape that is documented for a quota's block, beside Google's own.
+    wait = dict(refusal.headers).get("Retry-After")
+    if wait is not None:
+        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"})
+    return msgspec.json.encode({"error_code": refusal.reason, "message": refusal.message, "error": error})
 
 
 def error_body(error: GatewayError, framing: Framing, request_id: str) -> bytes:

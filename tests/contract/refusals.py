@@ -28,6 +28,15 @@ class Row:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+_AFTER_ADMISSION = {
+    "BODY_TOO_LARGE",
+    "DRAINING",
+    "HTTP_MALFORMED",
+    "INTERNAL",
+    "REQUEST_LIMIT_EXCEEDED",
+    "UPSTREAM_FAILED",
+    "UPSTREAM_TIMEOUT",
+}
 _CHALLENGE = (("WWW-Authenticate", "Bearer"),)
 _LATER = (("Retry-After", "1"),)
 _HOST = "could not resolve workspace from host"
@@ -116,6 +125,10 @@ def _check_head(response: RawResponse, row: Row, *, client_id: str, keep: bool) 
     assert len(told) == len(response.headers), f"a header came twice: {response.headers}"
     (gateway_id, date, _) = (told.pop(name) for name in ("x-request-id", "Date", "Content-Length"))
     assert _ID.fullmatch(gateway_id)
+    limits = {name: told.pop(name) for name in list(told) if name.startswith("x-ratelimit-")}
+    # Whoever was refused before anything was counted is told nothing of limits.
+    assert not limits or row.reason in _AFTER_ADMISSION, limits
+    assert all(value.isdecimal() for value in limits.values()), limits
     assert _DATE.fullmatch(date)
     assert told == {
         "Content-Type": "application/json; charset=UTF-8",

@@ -17,13 +17,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gateway import config
+from gateway import limits as gateway_limits
 from gateway.branches import Branches
 from gateway.catalog import Catalog
 from gateway.client_connection import ClientConnection, Limits
 from gateway.client_server import ClientServer
+from gateway.counters.memory import MemoryCounters
 from gateway.deadlines import Timeouts
 from gateway.exchange import Exchange
 from gateway.identity import Identity
+from gateway.limiter import Limiter
 from gateway.observe import Observer
 from gateway.proxy import Proxy
 from gateway.relay import Relay
@@ -60,6 +63,9 @@ class RecordingObserver(Observer):
         self.finish(exchange)
 
 
+NO_LIMITS = gateway_limits.Limits()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What of the configuration a test of the relay may want otherwise. Times are seconds."""
@@ -76,6 +82,7 @@ class Settings:
     client_idle: float = 10.0
     max_body_bytes: int = 32 * 1024 * 1024
     max_open: int = 10_000
+    limits: gateway_limits.Limits = NO_LIMITS
     forward_request_headers: frozenset[bytes] = frozenset()
 
 
@@ -198,12 +205,16 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
                 settings.forward_request_headers,
             )
         )
+        counters = MemoryCounters(directory / "counters")
+        cleanup.push_async_callback(counters.close)
+        limiter = Limiter(counters, store, defaults=settings.limits, counters_away=None)
         proxy = Proxy(
             identity=identity,
             branches=branches,
             catalog=catalog,
             pool=pool,
             relay=relay,
+            limiter=limiter,
             observer=observer,
             max_open=settings.max_open,
         )

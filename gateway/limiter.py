@@ -1,0 +1,202 @@
+"""Whether a request may go on: which limits are for it, what it reserves of them, and what it used at last.
+
+Limits come from the store, and are looked at anew every few seconds; where they are counted is injected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from gateway.errors import OVERLOADED, CountersUnavailable, GatewayError, StoreUnavailable
+from gateway.exchange import Ending, Exchange
+from gateway.limits import Level, Limits
+from gateway.quota.admission import Admission
+from gateway.quota.estimate import Estimate, Estimator
+from gateway.quota.headers import rate_limit_lines
+from gateway.quota.refusals import limit_exceeded
+from gateway.quota.rules import Rule, rules_for
+
+LOOK_SECONDS = 2.0
+"""How often the store is asked whether a limit has changed."""
+KNOWN_RULES = 10_000
+"""For how many combinations of project, branch, credential and model their rules are remembered."""
+_WHOLE = frozenset({Ending.COMPLETE, Ending.SUSPECT, Ending.UPSTREAM_ERROR, Ending.UPSTREAM_ERROR_IN_STREAM})
+"""The endings after which the upstream's last report is its last word."""
+_log = logging.getLogger(__name__)
+
+
+class LimitsTable(Protocol):
+    """All limits that are set; see `stores`."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def limits(self) -> Mapping[tuple[Level, str], Limits]: ...
+
+
+class LimitsLookup(Protocol):
+    """Where limits are looked up; a store. Both raise StoreUnavailable."""
+
+    async def limits_version(self) -> int:
+        """Grows with every change of a limit."""
+
+    async def all_limits(self) -> LimitsTable:
+        """All of them as they are now."""
+
+
+class Counters(Protocol):
+    """Where requests are counted; see `counters`."""
+
+    def admit(self, rules: tuple[Rule, ...], estimate: Estimate) -> Admission | Awaitable[Admission]: ...
+    def settle(
+        self, admission: Admission, tokens: int | None, cost_nanos: int | None, *, final: bool
+    ) -> None: ...
+
+
+class Limiter:
+    """Admits requests and settles them. `defaults` are for projects that have no limit of their own.
+
+    `counters_away` counts in the place of `counters` while those can't be asked; None: requests are refused.
+    """
+
+    def __init__(
+        self, counters: Counters, store: LimitsLookup, *, defaults: Limits, counters_away: Counters | None
+    ) -> None:
+        self._counters = counters
+        self._counters_away = counters_away
+        self._store = store
+        self._defaults = defaults
+        self._version = -1
+        self._limits: Mapping[tuple[Level, str], Limits] = {}
+        self._rules: dict[tuple[str, str, str, str], tuple[Rule, ...]] = {}
+        self._estimator = Estimator()
+        self.away = False
+        """Whether the counters could not be asked lately."""
+
+    async def look(self) -> None:
+        """Take up what has changed of the limits. Raises StoreUnavailable."""
+        if await self._store.limits_version() != self._version:
+            table = await self._store.all_limits()
+            self._version, self._limits = table.version, table.limits
+            self._rules.clear()
+
+    async def keep_looking(self) -> None:
+        """Look every few seconds; while the store is away, what was known last counts."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self.look()
+            except StoreUnavailable as error:
+                _log.warning("limits are not looked at: %s", error)
+
+    def admit(self, exchange: Exchange, announced: int | None) -> Awaitable[None] | None:
+        """Reserve what the request will probably use; `announced` is its body's length, where it says so.
+
+        What is returned must be waited for, if anything is. Raises GatewayError (or that does): a limit of
+        the contract's, or OVERLOADED where nothing can be counted.
+        """
+        rules = self._rules_for(exchange)
+        estimate = self._estimator.estimate(exchange.model, announced)
+        verdict = self._counters.admit(rules, estimate)
+        if isinstance(verdict, Admission):
+            self._take(exchange, self._counters, verdict)
+            return None
+        return self._wait(exchange, verdict, rules, estimate)
+
+    def settle(self, exchange: Exchange) -> None:
+        """The request has ended: `usage` and `cost_nanos` are what is known of it."""
+        reservation = exchange.reservation
+        if not isinstance(reservation, _Reservation):
+            return
+        exchange.reservation = None
+        usage, cost_nanos = exchange.usage, exchange.cost_nanos
+        tokens: int | None = None
+        final = exchange.ending in _WHOLE
+        if usage is not None:
+            tokens = usage.input + usage.output
+            if final:
+                self._estimator.learn(
+                    exchange.model, exchange.request_bytes, usage.input, usage.output, cost_nanos
+                )
+        elif not exchange.upstream:  # nobody was asked
+            tokens, cost_nanos, final = 0, 0, True
+        reservation.counters.settle(reservation.admission, tokens, cost_nanos, final=final)
+
+    async def _wait(
+        self,
+        exchange: Exchange,
+        verdict: Awaitable[Admission],
+        rules: tuple[Rule, ...],
+        estimate: Estimate,
+    ) -> None:
+        counters = self._counters
+        try:
+            admission = await verdict
+        except CountersUnavailable as error:
+            if not self.away:
+                self.away = True
+                _log.error("counters are away: %s", error)
+            if self._counters_away is None:
+                raise GatewayError(OVERLOADED) from None
+            counters = self._counters_away
+            meanwhile = counters.admit(rules, estimate)
+            admission = meanwhile if isinstance(meanwhile, Admission) else await meanwhile
+        else:
+            if self.away:
+                self.away = False
+                _log.warning("counters are back")
+        self._take(exchange, counters, admission)
+
+    def _take(self, exchange: Exchange, counters: Counters, admission: Admission) -> None:
+        exchange.rate_limit_lines = rate_limit_lines(admission)
+        if admission.blocked_by is not None:
+            raise limit_exceeded(admission, exchange.model)
+        exchange.reservation = _Reservation(counters, admission)
+
+    def _rules_for(self, exchange: Exchange) -> tuple[Rule, ...]:
+        principal = exchange.principal
+        assert principal is not None
+        known = (principal.project_id, exchange.branch_id, principal.credential_id, exchange.model)
+        rules = self._rules.get(known)
+        if rules is None:
+            if len(self._rules) >= KNOWN_RULES:
+                self._rules.clear()
+            project_id, branch_id, credential_id, model = known
+            rules = self._rules[known] = rules_for(
+                {
+                    Level.PROJECT: self._of_project(project_id),
+                    Level.BRANCH: self._limits.get((Level.BRANCH, branch_id), _NONE),
+                    Level.CREDENTIAL: self._limits.get((Level.CREDENTIAL, credential_id), _NONE),
+                },
+                project_id=project_id,
+                branch_id=branch_id,
+                credential_id=credential_id,
+                model=model,
+            )
+        return rules
+
+    def _of_project(self, project_id: str) -> Limits:
+        """Its own, and the configuration's where it has none."""
+        own = self._limits.get((Level.PROJECT, project_id), _NONE)
+        return msgspec.structs.replace(
+            self._defaults,
+            **{name: value for name, value in msgspec.structs.asdict(own).items() if value is not None},
+        )
+
+
+_NONE = Limits()
+
+
+class _Reservation:
+    """What was reserved, and where it is to be settled."""
+
+    __slots__ = ("admission", "counters")
+
+    def __init__(self, counters: Counters, admission: Admission) -> None:
+        self.counters = counters
+        self.admission = admission
