@@ -52,12 +52,18 @@ class OpenWindow:
     def lifts_in(self, now: int, amount: int, limit: int) -> None:
         """Not by itself."""
 
-    def release_dead(self) -> int:
-        """Forget what was under way in processes that are gone; how many requests that were."""
+    def release_dead(self, *, beginning: bool = False) -> int:
+        """Forget what was under way in processes that are gone; how many requests that were.
+
+        beginning: this one has nothing under way yet, so what is in its slot is of one that had it before.
+        """
         cells = self._cells
         released = 0
         for number, count in enumerate(cells[BUCKETS:].tolist(), BUCKETS):
-            if count and number != self._mine and not self._slots.is_held(number - BUCKETS):
+            if not count:
+                continue
+            lives = not beginning if number == self._mine else self._slots.is_held(number - BUCKETS)
+            if not lives:
                 cells[number] = 0
                 released += count
         cells[TOTAL] -= released
@@ -97,7 +103,7 @@ class MemoryCounters:
             for span, cells in self._table.windows():
                 window = self._window(cells, span)
                 if isinstance(window, OpenWindow):
-                    window.release_dead()
+                    window.release_dead(beginning=True)
         finally:
             self._release()
 

@@ -9,19 +9,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from gateway.errors import CountersUnavailable
 
 DEADLINE = 0.25
 """Seconds that a command may take, from when it is given here."""
+_WAIT, _ANSWER, _GRACE = 0.4, 0.4, 0.2
+"""The parts of that: to be sent; to be answered, with the time that a connection takes; and for an answer
+that is here, but could not be read because the event loop was busy.
+"""
 RETRY = 0.5
 """Seconds between two attempts to reach the server while it is away."""
 PROBE = "gateway:probe"
@@ -34,18 +40,26 @@ MOST_WAITING = 20_000
 class Command:
     """One run of the script. `done` gets its answer, or the error that came instead of one."""
 
-    keys: list[str]
-    arguments: list[str | int | bytes]
-    """What to do comes first."""
-    done: Callable[[Any, Exception | None], None]
-    deadline: float = 0.0
+    arguments: bytes
+    """Encoded: how many keys, the keys, what the script takes beside them. See `encoded`."""
+    count: int
+    """How many that are."""
+    done: Callable[[Any, CountersUnavailable | None], None]
+    due: float = 0.0
+    """When it is to be sent, by the event loop's clock."""
+
+
+def encoded(arguments: Sequence[bytes]) -> bytes:
+    """Arguments as the server's protocol has them."""
+    return b"".join(b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments)
 
 
 class Pipeline:
-    """Sends commands as long as the server answers; otherwise tells them CountersUnavailable at once."""
+    """Sends commands while the server answers; otherwise they get CountersUnavailable at once."""
 
-    def __init__(self, url: str, script: str) -> None:
+    def __init__(self, url: str, script: str, deadline: float) -> None:
         """url: `redis://`, `rediss://` or `unix://`, as redis-py reads it; it may hold a password."""
+        self._deadline = deadline
         self._redis = Redis.from_url(
             url,
             socket_timeout=None,  # there is one deadline for everything
@@ -53,8 +67,10 @@ class Pipeline:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
-        self._script = script
-        self._digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        body = script.encode()
+        digest = hashlib.sha1(body, usedforsecurity=False).hexdigest().encode()
+        self._known = encoded([b"EVALSHA", digest])
+        self._whole = encoded([b"EVAL", body])
         self._waiting: deque[Command] = deque()
         self._sender: asyncio.Task[None] | None = None
         self._recovery: asyncio.Task[None] | None = None
@@ -62,7 +78,7 @@ class Pipeline:
 
     @property
     def available(self) -> bool:
-        """Whether the server has answered the last time it was asked."""
+        """Whether the server answered when it was last asked."""
         return self._recovery is None
 
     def submit(self, command: Command) -> None:
@@ -72,7 +88,7 @@ class Pipeline:
         if len(self._waiting) >= MOST_WAITING:
             raise CountersUnavailable("too many requests wait for an answer")
         loop = asyncio.get_running_loop()
-        command.deadline = loop.time() + DEADLINE
+        command.due = loop.time() + _WAIT * self._deadline
         self._waiting.append(command)
         if self._sender is None:
             self._sender = loop.create_task(self._send())
@@ -91,52 +107,85 @@ class Pipeline:
         await self._redis.aclose()
 
     async def _send(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
-            try:
-                async with asyncio.timeout_at(batch[0].deadline):
-                    answers = await self._answers(batch)
-            except Exception as error:  # whatever it is, nobody waits in vain
-                batch.extend(self._waiting)
-                self._waiting.clear()
-                answers = [error] * len(batch)
-            for command, answer in zip(batch, answers, strict=True):
+            batch: list[Command] = []
+            while self._waiting and len(batch) < MOST_TOGETHER:
+                command = self._waiting.popleft()
+                if command.due < loop.time():
+                    command.done(None, CountersUnavailable("the server is too slow"))
+                else:
+                    batch.append(command)
+            if not batch:
+                continue
+            for command, answer in zip(batch, await self._answers_or_error(batch), strict=True):
                 if isinstance(answer, Exception):
                     self._lose(answer)
                     command.done(None, CountersUnavailable(self._reason))
                 else:
                     command.done(answer, None)
+            if self._recovery:
+                while self._waiting:
+                    self._waiting.popleft().done(None, CountersUnavailable(self._reason))
         self._sender = None
+
+    async def _answers_or_error(self, batch: list[Command]) -> list[Any]:
+        exchange = asyncio.create_task(self._answers(batch))
+        for part in (_ANSWER, _GRACE):
+            await asyncio.wait([exchange], timeout=part * self._deadline)
+            if exchange.done():
+                break
+        else:
+            exchange.cancel()
+            await asyncio.wait([exchange])
+        if exchange.cancelled():
+            return [TimeoutError("no answer in time")] * len(batch)
+        error = exchange.exception()  # whatever it is, nobody waits in vain
+        return [error] * len(batch) if error else exchange.result()
 
     async def _answers(self, batch: list[Command]) -> list[Any]:
         """Each command's answer, or the server's error. Raises what befalls the connection."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for command in batch:
-                pipeline.evalsha(self._digest, len(command.keys), *command.keys, *command.arguments)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        pool: Any = self._redis.connection_pool  # parts of it have no types
+        connection: AbstractConnection = await pool.get_connection()
+        whole = False
+        try:
+            answers = await _exchange(connection, self._known, batch)
             unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-            for number in unknown:  # the server has been started anew
-                command = batch[number]
-                pipeline.eval(self._script, len(command.keys), *command.keys, *command.arguments)
-            if unknown:
-                for number, answer in zip(unknown, await pipeline.execute(raise_on_error=False), strict=True):
+            if unknown:  # the server has been started anew
+                again = await _exchange(connection, self._whole, [batch[number] for number in unknown])
+                for number, answer in zip(unknown, again, strict=True):
                     answers[number] = answer
-        return answers
+            whole = True
+            return answers
+        finally:
+            if not whole:  # an answer may still come, and would be taken for the next command's
+                await connection.disconnect(nowait=True)
+            await pool.release(connection)
 
     def _lose(self, error: Exception) -> None:
         # What redis-py and the server say of a failure holds no password.
         self._reason = f"{type(error).__name__}: {error}"
         if self._recovery is None:
-            self._recovery = asyncio.get_running_loop().create_task(self._recover())
+            self._recovery = asyncio.create_task(self._recover())
 
     async def _recover(self) -> None:
+        """Ask until the server takes something: it may answer, and yet refuse to write."""
         while True:
             await asyncio.sleep(RETRY)
-            try:
-                async with asyncio.timeout(RETRY):
-                    await self._redis.set(PROBE, "", ex=60)  # for a server may answer, and yet take nothing
-                    await self._redis.script_load(self._script)
-            except (RedisError, OSError, TimeoutError):
-                continue
-            break
+            with suppress(RedisError, OSError, TimeoutError):
+                await asyncio.wait_for(self._redis.set(PROBE, "", ex=60), RETRY)
+                break
         self._recovery = None
+
+
+async def _exchange(connection: AbstractConnection, verb: bytes, batch: list[Command]) -> list[Any]:
+    """Send all commands in one write, and read as many answers."""
+    packed = [b"*%d\r\n%b%b" % (2 + command.count, verb, command.arguments) for command in batch]
+    await connection.send_packed_command(b"".join(packed))
+    answers: list[Any] = []
+    for _ in batch:
+        try:
+            answers.append(await connection.read_response())
+        except ResponseError as error:
+            answers.append(error)
+    return answers

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from itertools import count
 from typing import Any
 
-from gateway.counters.pipeline import Command, Pipeline
+from gateway.counters.pipeline import DEADLINE, Command, Pipeline, encoded
 from gateway.errors import CountersUnavailable
 from gateway.quota.admission import Admission, Standing, settled_on
 from gateway.quota.estimate import Estimate
@@ -23,25 +24,35 @@ from gateway.quota.rules import REQUESTS, TOKENS, Rule
 LEASE = 30
 """Seconds for which a request counts as under way when nobody renews it."""
 RENEWAL = 10.0
+"""Seconds between two renewals of the leases of what is under way here."""
 _TOGETHER = 1_000
 """Leases that are renewed in one command."""
 SERVER_CLOCK = "redis.call('TIME')[1]"
-_PREFIX = "gateway:"
+_PREFIX = b"gateway:"
 _NOTHING = Admission()
 
 
 class RedisCounters:
-    """See `Counters`; every verdict has to be waited for, at most a quarter of a second.
+    """See `Counters`; every verdict has to be waited for.
 
     url: see `Pipeline`. clock: what gives the script the time, in Lua, as whole seconds since the epoch.
+    renewal: seconds between two renewals of leases. deadline: seconds that a verdict may take.
     """
 
-    def __init__(self, url: str, clock: str = SERVER_CLOCK) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: str = SERVER_CLOCK,
+        renewal: float = RENEWAL,
+        deadline: float = DEADLINE,
+    ) -> None:
         script = files("gateway.counters").joinpath("window.lua").read_text(encoding="utf-8")
-        self._pipeline = Pipeline(url, script.replace("SERVER_CLOCK", clock))
+        self._pipeline = Pipeline(url, script.replace("SERVER_CLOCK", clock), deadline)
         self._ids = (os.urandom(8) + number.to_bytes(8, "big") for number in count())
-        self._leases: dict[bytes, list[str]] = {}
-        """By reservation, the keys where it counts as under way."""
+        self._leases: dict[bytes, list[Rule]] = {}
+        """By reservation, the rules by which it counts as under way."""
+        self._renewal_seconds = renewal
         self._renewal: asyncio.Task[None] | None = None
         self.unsettled = 0
         """Requests that could not be settled: what they used beyond what was reserved is not counted."""
@@ -57,13 +68,12 @@ class RedisCounters:
             return _NOTHING
         amounts = (estimate.tokens, estimate.cost_nanos, 1)
         reservation = next(self._ids)
-        arguments: list[str | int | bytes] = ["admit", reservation, LEASE]
+        numbers: list[int] = [LEASE]
         for rule in rules:
-            arguments += _span(rule)
-            arguments += (rule.limit, amounts[rule.measure])
+            numbers += (*_span(rule), rule.limit, amounts[rule.measure])
         verdict: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
 
-        def done(answer: Any, error: Exception | None) -> None:
+        def done(answer: Any, error: CountersUnavailable | None) -> None:
             if error:
                 if not verdict.done():
                     verdict.set_exception(error)
@@ -76,8 +86,13 @@ class RedisCounters:
             else:  # who asked has gone
                 self.settle(admission, 0, 0, final=True)
 
-        self._pipeline.submit(Command(_keys(rules), arguments, done))
-        return await verdict
+        self._submit(b"admit", rules, numbers, done, [reservation])
+        try:
+            return await verdict
+        except asyncio.CancelledError:
+            if not verdict.cancelled() and not verdict.exception():  # given up in the moment of the answer
+                self.settle(verdict.result(), 0, 0, final=True)
+            raise
 
     def settle(
         self, admission: Admission, tokens: int | None, cost_nanos: int | None, *, final: bool
@@ -93,16 +108,15 @@ class RedisCounters:
             settled_on(admission.cost_nanos, cost_nanos, final=final),
             1,
         )
-        arguments: list[str | int | bytes] = ["settle", admission.reservation, admission.since]
+        numbers: list[int] = [admission.since]
         for rule in rules:
-            arguments += _span(rule)
-            arguments += (rule.limit, reserved[rule.measure], used[rule.measure])
+            numbers += (*_span(rule), rule.limit, reserved[rule.measure], used[rule.measure])
 
-        def done(answer: Any, error: Exception | None) -> None:
+        def done(answer: Any, error: CountersUnavailable | None) -> None:
             self.unsettled += error is not None
 
         try:
-            self._pipeline.submit(Command(_keys(rules), arguments, done))
+            self._submit(b"settle", rules, numbers, done, [admission.reservation])
         except CountersUnavailable as error:
             done(None, error)
 
@@ -110,7 +124,7 @@ class RedisCounters:
         """See `Counters`."""
         found: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
 
-        def done(answer: Any, error: Exception | None) -> None:
+        def done(answer: Any, error: CountersUnavailable | None) -> None:
             if found.done():
                 return
             if error:
@@ -118,10 +132,8 @@ class RedisCounters:
             else:
                 found.set_result(answer)
 
-        arguments: list[str | int | bytes] = ["levels"]
-        for rule in rules:
-            arguments += _span(rule)
-        self._pipeline.submit(Command(_keys(rules), arguments, done))
+        numbers = [number for rule in rules for number in _span(rule)]
+        self._submit(b"levels", rules, numbers, done)
         return await found
 
     async def close(self) -> None:
@@ -131,38 +143,48 @@ class RedisCounters:
             await asyncio.wait([self._renewal])
         await self._pipeline.close()
 
+    def _submit(
+        self,
+        act: bytes,
+        rules: Sequence[Rule],
+        numbers: Sequence[int],
+        done: Callable[[Any, CountersUnavailable | None], None],
+        reservations: Sequence[bytes] = (),
+    ) -> None:
+        """Run the script, whose head says what it takes."""
+        keys = [_PREFIX + rule.name.encode() for rule in rules]
+        packed = struct.pack(f"<{len(numbers)}d", *numbers)
+        arguments = [b"%d" % len(keys), *keys, act, packed, *reservations]
+        self._pipeline.submit(Command(encoded(arguments), len(arguments), done))
+
     def _hold(self, admission: Admission) -> None:
-        """Remember to renew its lease, where it has one."""
-        keys = _keys([rule for rule in admission.rules if rule.span is None])
-        if keys:
-            self._leases[admission.reservation] = keys
+        """Remember to renew its leases, where it has any."""
+        leased = [rule for rule in admission.rules if rule.span is None]
+        if leased:
+            self._leases[admission.reservation] = leased
             if self._renewal is None:
                 self._renewal = asyncio.get_running_loop().create_task(self._renew())
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(RENEWAL)
-            by_key = defaultdict(list)
-            for reservation, keys in self._leases.items():
-                for key in keys:
-                    by_key[key].append(reservation)
+            await asyncio.sleep(self._renewal_seconds)
+            held: defaultdict[Rule, list[bytes]] = defaultdict(list)
+            for reservation, rules in self._leases.items():
+                for rule in rules:
+                    held[rule].append(reservation)
             with suppress(CountersUnavailable):
-                for key, held in by_key.items():
-                    for first in range(0, len(held), _TOGETHER):
-                        some = held[first : first + _TOGETHER]
-                        self._pipeline.submit(Command([key], ["renew", LEASE, *some], _ignored))
+                for rule, reservations in held.items():
+                    for first in range(0, len(reservations), _TOGETHER):
+                        some = reservations[first : first + _TOGETHER]
+                        self._submit(b"renew", [rule], [LEASE], _ignored, some)
 
 
-def _ignored(answer: Any, error: Exception | None) -> None:
+def _ignored(answer: Any, error: CountersUnavailable | None) -> None:
     """A lease that is not renewed now is renewed the next time."""
 
 
 def _span(rule: Rule) -> tuple[int, int]:
     return (rule.span.unit, rule.span.buckets) if rule.span else (0, 0)
-
-
-def _keys(rules: Sequence[Rule]) -> list[str]:
-    return [_PREFIX + rule.name for rule in rules]
 
 
 def _admission(

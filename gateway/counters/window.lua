@@ -1,11 +1,11 @@
 -- One decision, whole or not at all. The same windows as in gateway/quota/windows.py, which explains them.
 --
--- KEYS: what is counted, by the rules' names. ARGV[1]: what to do.
---   admit   reservation, lease, then for each key: unit, buckets, limit, amount
+-- KEYS: what is counted, by the rules' names. ARGV: what to do; its numbers; reservations.
+--   admit   lease, then for each key: unit, buckets, limit, amount; one reservation
 --           -> now, number of the key that refuses (0: none), seconds until it lifts (-1: not by itself),
 --              then for each key: its level, seconds until it is empty
---   settle  reservation, since, then for each key: unit, buckets, limit, reserved, used
---   renew   lease, reservation...: they are still under way
+--   settle  since, then for each key: unit, buckets, limit, reserved, used; one reservation
+--   renew   lease; reservations that are still under way, of one key
 --   levels  for each key: unit, buckets -> for each key: its level
 -- A unit of 0: requests under way, each counted until its lease is over. All times are in seconds.
 --
@@ -15,6 +15,7 @@
 local MOST = 1e15
 local HEAD, CELL = 24, 8
 local now = tonumber(SERVER_CLOCK)
+local numbers = {struct.unpack('<' .. string.rep('d', #ARGV[2] / 8), ARGV[2])}
 
 local function read(window, slot, count)
     local from = HEAD + CELL * slot
@@ -31,8 +32,7 @@ end
 
 local function clear(window)
     window.total, window.debt = 0, 0
-    redis.call('DEL', window.key)
-    redis.call('SETRANGE', window.key, HEAD + CELL * window.size - 1, '\0')
+    redis.call('SET', window.key, string.rep('\0', HEAD + CELL * window.size))
 end
 
 local function slide(window, at)
@@ -90,8 +90,8 @@ local function close(window)
     redis.call('EXPIRE', window.key, math.min(turns * window.size * window.unit + window.unit, 1e9))
 end
 
-local function add(window, amount, limit)
-    local room = limit - window.total - window.debt
+local function add(window, amount)
+    local room = window.limit - window.total - window.debt
     if amount > room then
         local over = amount - math.max(room, 0)
         window.debt = math.min(window.debt + over, MOST)
@@ -103,11 +103,11 @@ local function add(window, amount, limit)
     window.total = window.total + amount
 end
 
-local function settle(window, limit, reserved, used, since)
-    if used > reserved then add(window, used - reserved, limit) end
+local function settle(window, reserved, used, since)
+    if used > reserved then add(window, used - reserved) end
     if used >= reserved then return end
     local bucket = math.floor(since / window.unit)
-    local left = math.max(math.floor((window.last - bucket) / window.size), 0) * limit
+    local left = math.max(math.floor((window.last - bucket) / window.size), 0) * window.limit
     local back = math.max(reserved - left, 0) - math.max(used - left, 0)
     local paid = math.min(back, window.debt)
     window.debt = window.debt - paid
@@ -146,13 +146,14 @@ local function empties_in(window)
     return falls_in(window, 0)
 end
 
--- Each key's window, and where its fields begin.
-local function windows(first, fields)
+-- Each key's window, with the numbers that are given for it.
+local function windows(count)
     local found = {}
     for number, key in ipairs(KEYS) do
-        local at = first + fields * (number - 1)
-        found[number] = open(key, tonumber(ARGV[at]), tonumber(ARGV[at + 1]))
-        found[number].at = at
+        local at = 2 + count * (number - 1)
+        local window = open(key, numbers[at], numbers[at + 1])
+        window.limit, window.amount, window.used = numbers[at + 2], numbers[at + 3], numbers[at + 4]
+        found[number] = window
     end
     return found
 end
@@ -160,14 +161,14 @@ end
 local act = {}
 
 function act.admit()
-    local reservation, lease = ARGV[2], tonumber(ARGV[3])
+    local lease, reservation = numbers[1], ARGV[3]
     local refused_by, longest = 0, 0
-    local opened = windows(4, 4)
+    local opened = windows(4)
     for number, window in ipairs(opened) do
-        local limit, amount = tonumber(ARGV[window.at + 2]), math.max(tonumber(ARGV[window.at + 3]), 1)
+        local amount = math.max(window.amount, 1)
         local level = window.total + window.debt
-        if level > 0 and level + amount > limit and longest >= 0 then
-            local wait = window.unit == 0 and -1 or falls_in(window, math.max(limit - amount, 0))
+        if level > 0 and level + amount > window.limit and longest >= 0 then
+            local wait = window.unit == 0 and -1 or falls_in(window, math.max(window.limit - amount, 0))
             if wait < 0 or wait > longest then refused_by, longest = number, wait end
         end
     end
@@ -178,7 +179,7 @@ function act.admit()
             redis.call('EXPIRE', window.key, lease)
             window.total = window.total + 1
         elseif refused_by == 0 then
-            add(window, tonumber(ARGV[window.at + 3]), tonumber(ARGV[window.at + 2]))
+            add(window, window.amount)
         end
         close(window)
         table.insert(answer, window.total + window.debt)
@@ -188,24 +189,21 @@ function act.admit()
 end
 
 function act.settle()
-    local reservation, since = ARGV[2], tonumber(ARGV[3])
-    for _, window in ipairs(windows(4, 5)) do
+    for _, window in ipairs(windows(5)) do
         if window.unit == 0 then
-            redis.call('ZREM', window.key, reservation)
+            redis.call('ZREM', window.key, ARGV[3])
         else
-            local limit, reserved, used = ARGV[window.at + 2], ARGV[window.at + 3], ARGV[window.at + 4]
-            settle(window, tonumber(limit), tonumber(reserved), tonumber(used), since)
+            settle(window, window.amount, window.used, numbers[1])
         end
         close(window)
     end
 end
 
 function act.renew()
-    local lease = tonumber(ARGV[2])
     for number = 3, #ARGV do
-        redis.call('ZADD', KEYS[1], 'XX', now + lease, ARGV[number])
+        redis.call('ZADD', KEYS[1], 'XX', now + numbers[1], ARGV[number])
     end
-    redis.call('EXPIRE', KEYS[1], lease)
+    redis.call('EXPIRE', KEYS[1], numbers[1])
 end
 
 function act.levels()
@@ -213,7 +211,7 @@ function act.levels()
     for number, key in ipairs(KEYS) do
         levels[number] = 0
         if redis.call('EXISTS', key) == 1 then
-            local window = open(key, tonumber(ARGV[2 * number]), tonumber(ARGV[2 * number + 1]))
+            local window = open(key, numbers[2 * number - 1], numbers[2 * number])
             levels[number] = window.total + window.debt
             close(window)
         end

@@ -1,0 +1,328 @@
+"""The server of the counters: what it holds, and what happens while it is away or to who gives up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.counters.pipeline import DEADLINE, MOST_WAITING
+from gateway.counters.redis import LEASE, RedisCounters
+from gateway.errors import CountersUnavailable
+from gateway.limits import Level, Limits
+from gateway.quota.estimate import Estimate
+from gateway.quota.rules import rules_for
+from tests.counters.rig import LENIENT, PROJECT, RedisRig, rules
+from tests.support.eventually import eventually
+from tests.support.redis_server import RedisServer
+
+ONE = Estimate(1, 1)
+ALL = Limits(
+    requests_per_minute=1000,
+    tokens_per_minute=10**6,
+    concurrent_requests=1000,
+    tokens_per_day=10**6,
+    spend_per_day_nanos=10**6,
+)
+EVERYTHING = rules(ALL, ALL, ALL)
+OPEN = rules(Limits(concurrent_requests=3))
+REQUESTS = rules(Limits(requests_per_minute=1000))
+
+
+@pytest.fixture
+async def rig(redis_server: RedisServer) -> AsyncIterator[RedisRig]:
+    made = RedisRig(redis_server)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def own() -> AsyncIterator[tuple[RedisServer, RedisCounters]]:
+    """A server that the test may stop, and counters on it, by the server's clock."""
+    server = RedisServer()
+    counters = RedisCounters(server.url, deadline=LENIENT)
+    await counters.admit(REQUESTS, ONE)
+    yield server, counters
+    await counters.close()
+    server.stop()
+
+
+@pytest.fixture
+async def hasty(own: tuple[RedisServer, RedisCounters]) -> AsyncIterator[RedisCounters]:
+    """Others on that server, connected, and with the deadline that counters have in earnest."""
+    server, _ = own
+    counters = RedisCounters(server.url)
+    while True:
+        try:
+            await counters.admit(REQUESTS, ONE)
+            break
+        except CountersUnavailable:
+            await back(counters)
+    yield counters
+    await counters.close()
+
+
+async def back(counters: RedisCounters) -> None:
+    await eventually("the server is asked again", lambda: counters.available)
+
+
+async def test_time_is_the_servers(own: tuple[RedisServer, RedisCounters]) -> None:
+    server, counters = own
+    before = server.client().time()[0]
+    admission = await counters.admit(REQUESTS, ONE)
+    assert before <= admission.since <= before + 5
+
+
+async def test_keys_are_of_one_place_and_expire(rig: RedisRig) -> None:
+    counters = rig.make()
+    await counters.admit(EVERYTHING, ONE)
+    await counters.admit(rules(Limits(tokens_per_minute=100), model="other"), Estimate(1000, 0))
+    names = sorted(str(key, "ascii") for key in rig.client.scan_iter("gateway:*"))
+    assert len(names) == 16
+    for name in names:
+        assert name.startswith(f"gateway:{{{PROJECT}}}:")
+        if name.endswith(":other"):
+            lives = 10 * 61 + 1  # until the debt is paid
+        elif "concurrent" in name:
+            lives = LEASE
+        else:
+            lives = 61 + 1 if "minute" in name else (1441 + 1) * 60
+        assert lives - 5 <= rig.client.ttl(name) <= lives
+    await counters.close()
+
+
+async def test_a_cluster_takes_what_is_judged_together(tmp_path: object) -> None:
+    server = RedisServer("--cluster-enabled", "yes", "--dir", str(tmp_path))
+    client = server.client()
+    client.cluster("ADDSLOTSRANGE", 0, 16383)
+    await eventually("it serves", lambda: client.cluster("INFO")["cluster_state"] == "ok")
+    counters = RedisCounters(server.url, deadline=LENIENT)
+    admission = await counters.admit(EVERYTHING, ONE)
+    counters.settle(admission, 3, 4, final=True)
+    assert await counters.levels(EVERYTHING) == [3] * 3 + [1] * 3 + [0] * 3 + [3] * 3 + [4] * 3
+    await counters.close()
+    client.close()
+    server.stop()
+
+
+async def test_many_at_once_get_each_their_own_answer(rig: RedisRig) -> None:
+    here, there = rig.make(), rig.make()
+    limited = rules(Limits(requests_per_minute=500))
+    admitted = 0
+    for turn in range(8):
+        others = [rules(Limits(tokens_per_minute=1000 + n), model=f"gemini-{turn}-{n}") for n in range(40)]
+        verdicts = await asyncio.gather(
+            *(here.admit(limited, ONE) for _ in range(50)),
+            *(there.admit(limited, ONE) for _ in range(50)),
+            *(here.admit(other, ONE) for other in others),
+        )
+        admitted += sum(verdict.blocked_by is None for verdict in verdicts[:100])
+        standings = [verdict.token_standing for verdict in verdicts[100:]]
+        assert [standing.limit for standing in standings if standing] == [1000 + n for n in range(40)]
+    assert admitted == 500
+    await here.close()
+    await there.close()
+
+
+async def test_a_request_that_is_given_up_reserves_nothing_and_disturbs_nobody(rig: RedisRig) -> None:
+    counters = rig.make()
+    tokens = rules(Limits(tokens_per_minute=1000, concurrent_requests=100))
+    await counters.admit(REQUESTS, ONE)
+    for turns in range(12):  # of the loop, before it is given up: until its answer is here
+        given_up = asyncio.create_task(counters.admit(tokens, Estimate(500, 0)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        standing = (await counters.admit(REQUESTS, ONE)).request_standing
+        assert standing
+        assert standing.limit == 1000
+        if await asyncio.wait([given_up]) and not given_up.cancelled():
+            counters.settle(given_up.result(), 0, 0, final=True)
+    assert await counters.levels(tokens) == [0, 0]
+    await counters.close()
+
+
+async def test_while_the_server_is_away_it_is_said_so_and_then_no_more(
+    own: tuple[RedisServer, RedisCounters],
+) -> None:
+    server, counters = own
+    admission = await counters.admit(OPEN, ONE)
+    server.stop()
+    with pytest.raises(CountersUnavailable, match="ConnectionError"):
+        await counters.admit(REQUESTS, ONE)
+    assert not counters.available
+    with pytest.raises(CountersUnavailable, match="ConnectionError"):
+        await counters.levels(REQUESTS)
+    counters.settle(admission, 1, 1, final=True)
+    assert counters.unsettled == 1
+    server.start()
+    await back(counters)
+    assert (await counters.admit(REQUESTS, ONE)).blocked_by is None
+    assert await counters.levels(REQUESTS) == [1]
+
+
+async def test_a_server_that_was_never_there() -> None:
+    server = RedisServer()
+    server.stop()
+    counters = RedisCounters(server.url, deadline=LENIENT)
+    with pytest.raises(CountersUnavailable):
+        await counters.admit(REQUESTS, ONE)
+    server.start()
+    await back(counters)
+    assert (await counters.admit(REQUESTS, ONE)).blocked_by is None
+    await counters.close()
+    server.stop()
+
+
+async def test_a_server_that_does_not_answer_holds_nobody_up(
+    own: tuple[RedisServer, RedisCounters], hasty: RedisCounters
+) -> None:
+    (server, _), counters = own, hasty
+    server.freeze(frozen=True)
+    begin = time.monotonic()
+    verdicts = await asyncio.gather(
+        *(counters.admit(REQUESTS, ONE) for _ in range(100)), return_exceptions=True
+    )
+    took = time.monotonic() - begin
+    assert {type(verdict) for verdict in verdicts} == {CountersUnavailable}
+    assert DEADLINE / 2 <= took < DEADLINE + 0.5
+    begin = time.monotonic()
+    with pytest.raises(CountersUnavailable, match="TimeoutError"):
+        await counters.admit(REQUESTS, ONE)
+    assert time.monotonic() - begin < DEADLINE / 4
+    server.freeze(frozen=False)
+    await back(counters)
+    standing = (await counters.admit(rules(Limits(tokens_per_minute=77)), ONE)).token_standing
+    assert standing  # not what somebody else asked for before
+    assert standing.limit == 77
+
+
+async def test_who_had_to_wait_for_too_long_is_not_sent(hasty: RedisCounters) -> None:
+    counters = hasty
+    before = await counters.levels(REQUESTS)
+    first = asyncio.create_task(counters.admit(REQUESTS, ONE))
+    late = asyncio.create_task(counters.admit(REQUESTS, ONE))
+    await asyncio.sleep(0)
+    time.sleep(DEADLINE)  # the event loop has no time for it
+    with pytest.raises(CountersUnavailable, match="too slow"):
+        await late
+    with pytest.raises(CountersUnavailable, match="too slow"):
+        await first
+    assert counters.available
+    assert await counters.levels(REQUESTS) == before
+
+
+async def test_an_answer_that_nobody_had_time_to_read_is_no_failure(hasty: RedisCounters) -> None:
+    admission = asyncio.create_task(hasty.admit(REQUESTS, ONE))
+    for _ in range(8):  # turns of the loop, until it is sent
+        await asyncio.sleep(0)
+    time.sleep(DEADLINE)
+    assert (await admission).blocked_by is None
+
+
+async def test_no_more_wait_than_may(own: tuple[RedisServer, RedisCounters]) -> None:
+    server, counters = own
+    admission = await counters.admit(REQUESTS, ONE)
+    server.freeze(frozen=True)
+    for _ in range(MOST_WAITING):
+        counters.settle(admission, 1, 1, final=True)
+    assert counters.unsettled == 0
+    with pytest.raises(CountersUnavailable, match="too many requests wait"):
+        await counters.admit(REQUESTS, ONE)
+    server.freeze(frozen=False)
+
+
+async def test_a_server_that_forgot_the_script_is_told_it_again(
+    own: tuple[RedisServer, RedisCounters],
+) -> None:
+    server, counters = own
+    server.client().script_flush()
+    verdicts = await asyncio.gather(*(counters.admit(REQUESTS, ONE) for _ in range(5)))
+    assert [verdict.blocked_by for verdict in verdicts] == [None] * 5
+    assert await counters.levels(REQUESTS) == [6]
+    assert counters.available
+
+
+async def test_a_server_that_takes_nothing_is_away(own: tuple[RedisServer, RedisCounters]) -> None:
+    server, counters = own
+    client = server.client()
+    client.config_set("maxmemory", 1)
+    with pytest.raises(CountersUnavailable, match="OutOfMemoryError"):
+        await counters.admit(rules(Limits(tokens_per_day=7)), ONE)
+    failed = client.info("errorstats")["errorstat_OOM"]["count"]
+    await eventually(
+        "it is tried again, in vain", lambda: client.info("errorstats")["errorstat_OOM"]["count"] > failed
+    )
+    assert not counters.available
+    client.config_set("maxmemory", 0)
+    await back(counters)
+    assert (await counters.admit(rules(Limits(tokens_per_day=7)), ONE)).blocked_by is None
+    client.close()
+
+
+async def test_passwords_are_used_and_not_told() -> None:
+    server = RedisServer("--requirepass", "open-sesame")
+    right = RedisCounters(server.url.replace("//", "//:open-sesame@"), deadline=LENIENT)
+    assert (await right.admit(REQUESTS, ONE)).blocked_by is None
+    wrong = RedisCounters(server.url.replace("//", "//:open-simsim@"), deadline=LENIENT)
+    with pytest.raises(CountersUnavailable, match="AuthenticationError") as refused:
+        await wrong.admit(REQUESTS, ONE)
+    assert "simsim" not in repr(refused.value) + str(refused.value.__context__)
+    await right.close()
+    await wrong.close()
+    server.stop()
+
+
+async def test_what_a_dead_gateway_had_under_way_comes_back(rig: RedisRig) -> None:
+    dead, alive = rig.make(), rig.make()
+    for _ in range(3):
+        await dead.admit(OPEN, ONE)
+    await dead.close()
+    rig.at(LEASE - 1)
+    assert (await alive.admit(OPEN, ONE)).blocked_by
+    rig.at(LEASE)
+    assert (await alive.admit(OPEN, ONE)).blocked_by is None
+    assert await alive.levels(OPEN) == [1]
+    await alive.close()
+
+
+async def test_what_is_under_way_for_long_goes_on_counting(rig: RedisRig) -> None:
+    counters = RedisCounters(
+        rig.server.url, clock="redis.call('GET', 'clock')", renewal=0.01, deadline=LENIENT
+    )
+    first, second = [await counters.admit(OPEN, ONE) for _ in range(2)]
+    counters.settle(first, 1, 1, final=True)
+    for seconds in range(LEASE // 2, 10 * LEASE, LEASE // 2):
+        rig.at(seconds)
+        due = f"{int(rig.now) + LEASE}".encode()
+        key = f"gateway:{OPEN[0].name}"
+        await eventually(
+            "its lease is renewed",
+            lambda: rig.client.zrange(key, 0, -1, withscores=True) == [(second.reservation, float(due))],  # noqa: B023
+        )
+    assert await counters.levels(OPEN) == [1]
+    counters.settle(second, 1, 1, final=True)
+    assert await counters.levels(OPEN) == [0]
+    await counters.close()
+
+
+def test_names_differ_wherever_counts_do() -> None:
+    names = set()
+    for project, branch, credential, model in (
+        ("p", "b", "c", "m"),
+        ("q", "b", "c", "m"),
+        ("p", "d", "e", "n"),
+    ):
+        made = rules_for(
+            dict.fromkeys(Level, ALL),
+            project_id=project,
+            branch_id=branch,
+            credential_id=credential,
+            model=model,
+        )
+        names |= {(rule.name, rule.key) for rule in made}
+    # The third shares its project with the first, of which only tokens per minute are of a model.
+    assert len(names) == 15 + 15 + 15 - 4
+    assert len({key for _, key in names}) == len(names)
