@@ -20,6 +20,10 @@ from tests.support.process import run
 DAY = 86400
 NOON = 1793534400.0  # 2026-11-01T12:00:00Z
 RANGE = ["--since", "2026-11-01", "--until", "2026-11-03"]
+COUNTS = (
+    *("requests", "attempts", "input_tokens", "output_tokens", "cached_tokens", "total_tokens", "cost_usd"),
+    *("unknown_usage", "unpriced"),
+)
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def used(operator: Operator) -> Operator:
                     record(
                         3, NOON + DAY, model="gemini-9", unpriced=("model",), prompt_tokens=1, total_tokens=1
                     ),
-                    record(4, NOON + DAY, model="gemini-9", usage_source=UsageSource.UNKNOWN),
+                    record(4, NOON + DAY, model="gemini-10", usage_source=UsageSource.UNKNOWN),
                     record(5, time.time() - 2 * DAY, model="lately", **small),
                 ]
             )
@@ -63,6 +67,9 @@ def used(operator: Operator) -> Operator:
 
 def test_json_is_a_list_of_groups(used: Operator) -> None:
     assert used.ask("usage", *RANGE, "--by", "model") == [
+        {"model": "gemini-10"}
+        | dict.fromkeys(COUNTS, 0)
+        | {"requests": 1, "attempts": 1, "cost_usd": None, "unknown_usage": 1},
         {
             "model": "gemini-3-pro",
             "requests": 2,
@@ -75,16 +82,14 @@ def test_json_is_a_list_of_groups(used: Operator) -> None:
             "unknown_usage": 0,
             "unpriced": 0,
         },
-        {
-            "model": "gemini-9",
-            "requests": 2,
-            "attempts": 2,
+        {"model": "gemini-9"}
+        | dict.fromkeys(COUNTS, 0)
+        | {
+            "requests": 1,
+            "attempts": 1,
             "input_tokens": 1,
-            "output_tokens": 0,
-            "cached_tokens": 0,
             "total_tokens": 1,
-            "cost_usd": 0.0,
-            "unknown_usage": 1,
+            "cost_usd": None,
             "unpriced": 1,
         },
     ]
@@ -115,6 +120,9 @@ def test_the_table_has_bars_and_says_what_it_does_not_know(used: Operator) -> No
         ["total", "4", "9,009", "1,002", "0", "10,011", "$12.345679+", "1"],
     ]
     assert re.fullmatch(r"\+: [ -~]+\n", err)
+    out = used.run("usage", *RANGE, "--by", "model")[1]
+    costs = [re.split(r" {2,}", line)[6].strip() for line in out.splitlines()[1:]]
+    assert costs == ["unknown", "$12.345679", "unknown", "$12.345679+"]
     code, out, err = used.run("usage", "--by", "credential")
     assert out.splitlines()[1].split()[1:3] == ["Ann's", "laptop"]
     assert len(out.splitlines()) == 2
@@ -145,7 +153,9 @@ def test_csv_has_the_fields_of_json(used: Operator) -> None:
         groups = used.ask("usage", *RANGE, "--by", by)
         read = list(csv.DictReader(io.StringIO(out)))
         assert [list(row) for row in read] == [list(group) for group in groups]
-        assert read == [{key: str(value) for key, value in group.items()} for group in groups]
+        assert read == [
+            {key: "" if value is None else str(value) for key, value in group.items()} for group in groups
+        ]
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,10 @@ class Usage(Answer, frozen=True, kw_only=True):
     output_tokens: int
     cached_tokens: Annotated[int, Meta(description="Part of the input.")]
     total_tokens: int
-    cost_usd: Annotated[float, Meta(description="Metered token spend, of what is known and has a price.")]
+    cost_usd: Annotated[
+        float | None,
+        Meta(description="Metered token spend, of what is known and has a price; null where nothing is."),
+    ]
     unknown_usage: Annotated[int, Meta(description="Attempts of which no usage is known.")]
     unpriced: Annotated[int, Meta(description="Attempts that used something without a price.")]
 

@@ -62,6 +62,7 @@ def _usage(found: UsageSum, by: UsageBy, names: Mapping[str, str]) -> Usage:
         values = (names.get(key), key)
     elif by is UsageBy.CREDENTIAL:
         values = (key, names.get(key, ""))
+    is_more = found.unknown_usage or found.unpriced
     return Usage(
         **dict(zip(GROUP_FIELDS[by], values, strict=True)),
         requests=found.requests,
@@ -70,7 +71,7 @@ def _usage(found: UsageSum, by: UsageBy, names: Mapping[str, str]) -> Usage:
         output_tokens=found.output_tokens,
         cached_tokens=found.cached_tokens,
         total_tokens=found.total_tokens,
-        cost_usd=found.cost_nanos / NANOS,
+        cost_usd=found.cost_nanos / NANOS if found.cost_nanos or not is_more else None,
         unknown_usage=found.unknown_usage,
         unpriced=found.unpriced,
     )

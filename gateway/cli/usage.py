@@ -96,7 +96,9 @@ def _name(one: Usage, by: UsageBy) -> str:
 
 
 def _total(found: Sequence[Usage]) -> Usage:
-    return Usage(**{field: sum(getattr(one, field) for one in found) for field in _SUMS})
+    costs = [one.cost_usd for one in found if one.cost_usd is not None]
+    sums = {field: sum(getattr(one, field) for one in found) for field in _SUMS if field != "cost_usd"}
+    return Usage(**sums, cost_usd=sum(costs) if costs else None)
 
 
 def _cells(one: Usage) -> list[str]:
@@ -105,7 +107,9 @@ def _cells(one: Usage) -> list[str]:
 
 
 def _cost(one: Usage) -> str:
-    """To a millionth of a dollar; less than that is not shown as nothing."""
+    """To a millionth of a dollar; less than that is not shown as nothing, and nothing known neither."""
+    if one.cost_usd is None:
+        return "unknown"
     dollars = "<$0.000001" if 0 < one.cost_usd < 1e-6 else f"${one.cost_usd:,.6f}"
     return dollars + (_MORE if one.unknown_usage or one.unpriced else "")
 

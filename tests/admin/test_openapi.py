@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from gateway.stores import PrincipalType
 from tests.admin.rig import BEARER, TOKEN
 from tests.support.gateway import SIMULATED, Gateway, start_gateway
 from tests.support.identity import opened
+from tests.support.machine import PROJECT
 from tests.support.operator import rows
 
 CREDENTIAL = "credential000001"
@@ -79,7 +81,7 @@ def _of_what_is_there() -> Any:
 
 anywhere = schemathesis.openapi.from_dict(document(OPERATIONS))
 there = schemathesis.openapi.from_dict(_of_what_is_there())
-few = settings(max_examples=15, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=8, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def has_whole_floats(value: object) -> bool:
@@ -123,3 +125,9 @@ def test_the_gateway_serves_its_document(rig: Rig) -> None:
         served = json.load(answer)
     assert served == json.loads(json.dumps(document(OPERATIONS)))
     anywhere.validate()
+
+
+def test_every_operation_has_its_line_in_the_manual_and_every_line_its_operation() -> None:
+    manual = (PROJECT / "docs" / "admin-api.md").read_text()
+    lines = re.findall(r"^\| `([A-Z]+ /api/\S+)` \|", manual, re.MULTILINE)
+    assert lines == [f"{operation.method} {operation.path}" for operation in OPERATIONS]

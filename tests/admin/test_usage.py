@@ -98,9 +98,9 @@ KNOWN = {
     "unknown_usage": 0,
     "unpriced": 0,
 }
-UNPRICED = KNOWN | {"cost_usd": 0.0, "unpriced": 1}
-UNKNOWN = dict.fromkeys(KNOWN, 0) | {"requests": 1, "attempts": 1, "cost_usd": 0.0, "unknown_usage": 1}
-BOTH = {key: KNOWN[key] + UNPRICED[key] for key in KNOWN}
+UNPRICED = KNOWN | {"cost_usd": None, "unpriced": 1}
+UNKNOWN = dict.fromkeys(KNOWN, 0) | {"requests": 1, "attempts": 1, "cost_usd": None, "unknown_usage": 1}
+BOTH = {key: KNOWN[key] + (UNPRICED[key] or 0) for key in KNOWN}
 ALL = f"{USAGE}?since=2026-11-01&until=2026-11-03"
 
 
@@ -117,7 +117,7 @@ async def test_the_groups_are_named_and_summed_up(used: Used) -> None:
         "model": [{"model": "gemini-3-flash"} | UNKNOWN, {"model": "gemini-3-pro"} | BOTH],
         "upstream": [{"upstream": "neon"} | UNKNOWN, {"upstream": "studio"} | BOTH],
         "day": [
-            {"day": "2026-11-01"} | {key: KNOWN[key] + UNKNOWN[key] for key in KNOWN},
+            {"day": "2026-11-01"} | {key: KNOWN[key] + (UNKNOWN[key] or 0) for key in KNOWN},
             {"day": "2026-11-02"} | UNPRICED,
         ],
     }
