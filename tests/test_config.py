@@ -8,6 +8,7 @@ import pytest
 
 from gateway.config import Config, Network, load
 from gateway.config.values import Listen
+from gateway.exchange import Usage
 
 HOME = {"HOME": "/home/operator"}
 SIMULATED = '[[upstreams]]\nname = "s"\nkind = "simulated"\n'
@@ -115,6 +116,12 @@ def test_every_section_of_a_file(tmp_path: Path) -> None:
         remove = ["gemini-3-pro"]
         [catalog.models.gemini-2-5-pro]
         upstream_names = {{ gateway = "databricks-gemini-2-5-pro" }}
+        [prices.models.gemini-2-5-pro]
+        versions = ["house-pro"]
+        rates = [
+            {{ input = 1, cached = 0.5, output = 2.25 }},
+            {{ since = 2030-01-01, tier = "flex", over = 0, input = 0.5, audio = 2, output = 1 }},
+        ]
         [timeouts]
         connect = 1
         total = 86400
@@ -155,6 +162,8 @@ def test_every_section_of_a_file(tmp_path: Path) -> None:
     assert config.branches.trusted_suffixes == (".ai.example.com",)
     assert config.catalog.resolve("gemini-99").id == "gemini-99"
     assert config.catalog.resolve("gemini-2.5-pro").upstream_name("gateway") == "databricks-gemini-2-5-pro"
+    assert config.prices.cost("", "house-pro", 0, Usage(prompt=2, cached=1, candidates=1)) == (3_750, ())
+    assert config.prices.cost("gemini-2-5-flash", "", 0, Usage(prompt=1)) == (300, ())
     assert (config.timeouts.connect, config.timeouts.idle, config.timeouts.total) == (1.0, 300.0, 86400.0)
     studio, neon, simulated = config.upstreams
     assert [key.reveal() for key in studio.keys] == ["from-environment", "from-file", "from-systemd"]

@@ -210,6 +210,44 @@ BAD_SECTIONS = [
         "[branches]\ndefault = ''",
         r"FILE: branches.default: expected str matching regex '^[A-Za-z0-9._/-]{1,128}\Z'",
     ),
+    # prices
+    ("[prices]\nmodels = 3", "FILE: prices.models: expected table, got int"),
+    ("[prices.models.a]", "FILE: prices.models.a.rates: missing"),
+    ("[prices.models.a]\nrates = []", "FILE: prices.models.a.rates: expected list of length >= 1"),
+    ("[prices.models.a]\nrates = [{input = 1}]", "FILE: prices.models.a.rates[0].output: missing"),
+    ("[prices.models.a]\nrates = [{inputs = 1}]", "FILE: prices.models.a.rates[0].inputs: unknown key"),
+    (
+        "[prices.models.a]\nrates = [{input = -1, output = 1}]",
+        "FILE: prices.models.a.rates[0].input: expected float >= 0.0",
+    ),
+    (
+        "[prices.models.a]\nrates = [{input = nan, output = 1}]",
+        "FILE: prices.models.a.rates[0].input: expected float >= 0.0",
+    ),
+    (
+        "[prices.models.a]\nrates = [{input = 1, output = inf}]",
+        "FILE: prices.models.a.rates[0].output: expected float <= 10000.0",
+    ),
+    (
+        "[prices.models.a]\nrates = [{input = 1, output = '2'}]",
+        "FILE: prices.models.a.rates[0].output: expected float, got str",
+    ),
+    (
+        "[prices.models.a]\nrates = [{input = 1, output = 2, over = -1}]",
+        "FILE: prices.models.a.rates[0].over: expected int >= 0",
+    ),
+    (
+        "[prices.models.a]\nrates = [{input = 1, output = 2, tier = 'batch'}]",
+        "FILE: prices.models.a.rates[0].tier: 'batch' is none of standard, flex, priority",
+    ),
+    (
+        "[prices.models.a]\nrates = [{input = 1, output = 2, since = 2026}]",
+        "FILE: prices.models.a.rates[0].since: expected date, got int",
+    ),
+    (
+        "[prices.models.a]\nrates = [{input = 1, output = 2}, {input = 1, output = 3}]",
+        "FILE: prices.models.a.rates: two rates hold at once",
+    ),
     # catalog
     ("[catalog]\nallow = '*'", "FILE: catalog.allow: expected list, got str"),
     ("[catalog.models.a]\nalias = ['b']", "FILE: catalog.models.a.alias: unknown key"),

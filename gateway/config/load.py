@@ -159,9 +159,9 @@ def _explain(
     if match := re.fullmatch(r"Invalid enum value '(.*)'", message):
         choices = get_args(_CHOICES.get(key.rpartition(".")[2], catalog.Kind))
         return key, f"{match[1]!r} is none of {', '.join(choices)}"
-    words = (
-        message.replace("`object`", "table").replace("`array`", "list").replace("`", "").replace(r"\\", "\\")
-    )
+    message = message.replace(" | null", "")  # which TOML has not
+    words = message.replace("`object`", "table").replace("`array`", "list")
+    words = words.replace("`", "").replace(r"\\", "\\")
     return key, words[:1].lower() + words[1:]
 
 
