@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 MOST = 10**15
 """The largest limit: above what any model can use, and far from where sums would overflow."""
@@ -34,3 +34,9 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     """Of all models together."""
     spend_per_day_nanos: Amount | None = None
     """Metered token spend, in billionths of a US dollar."""
+
+
+def completed(own: Limits, defaults: Limits) -> Limits:
+    """A project's own limits, and the configuration's where it has none."""
+    given = {name: value for name, value in structs.asdict(own).items() if value is not None}
+    return structs.replace(defaults, **given)
