@@ -109,6 +109,7 @@ class Downstream:
         if reader is not None:
             reader.end()
             exchange.usage = reader.usage
+            exchange.usage_details = reader.details
             exchange.model_version = reader.model_version
         if not whole:
             return

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Coroutine
 
+from gateway.accounting import Accounting
 from gateway.branches import Branches
 from gateway.catalog import Catalog
 from gateway.client_connection import ClientConnection
@@ -32,7 +33,6 @@ from gateway.exchange import Ending, Exchange
 from gateway.http_request import HttpRequest
 from gateway.identity import Identity
 from gateway.limiter import Limiter
-from gateway.observe import Observer
 from gateway.refusal import refusal_bytes
 from gateway.relay import Relay
 from gateway.upstreams import Target
@@ -55,7 +55,7 @@ class Proxy:
         pool: Pool,
         relay: Relay,
         limiter: Limiter,
-        observer: Observer,
+        accounting: Accounting,
         max_open: int,
     ) -> None:
         """max_open: how many requests may be under way at once."""
@@ -65,7 +65,7 @@ class Proxy:
         self.pool = pool
         self.relay = relay
         self.limiter = limiter
-        self.observer = observer
+        self.accounting = accounting
         self.max_open = max_open
         self.draining = False
         """Set when no new request is taken any more."""
@@ -76,7 +76,7 @@ class Proxy:
     def handle(self, client: ClientConnection) -> None:
         """Take the request that the client's connection holds: it is answered whatever happens."""
         exchange = Exchange()
-        self.observer.begin()
+        self.accounting.begin()
         self.open += 1
         try:
             self._admit(client, exchange)
@@ -99,7 +99,7 @@ class Proxy:
         _check_http(request, exchange.route.action)
         if self.draining:
             raise GatewayError(DRAINING)
-        if self.open > self.max_open:
+        if self.open > self.max_open or self.accounting.closed:
             raise GatewayError(OVERLOADED)
         label = self.branches.label(_host(client)) if self.branches.named_by_host else ""
         principal = self.identity.remembered(request.fields, gemini.query_of(target))
@@ -191,8 +191,7 @@ class Proxy:
         self.refused(client, exchange, error)
 
     def _record(self, exchange: Exchange) -> None:
-        self.limiter.settle(exchange)
-        self.observer.finish(exchange)
+        self.accounting.finish(exchange)
         self.open -= 1
         if not self.open and self._none_open:
             self._none_open.set()

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import date
 
+from gateway.accounting import Accounting
 from gateway.admin import create_admin_app, serve_admin
 from gateway.branches import Branches
 from gateway.client_connection import LINGER_SECONDS
@@ -30,6 +31,7 @@ from gateway.errors import ConfigurationError, StoreUnavailable
 from gateway.exchange import Exchange
 from gateway.exposition import Exposition
 from gateway.identity import Identity
+from gateway.ledger import Ledger, Shipper, spool_folder
 from gateway.limiter import Limiter
 from gateway.limits import Limits
 from gateway.listeners import BACKLOG, bind, url
@@ -89,6 +91,9 @@ class Gateway:
         config = self.config
         self.store = await open_store(config.store.url, config.store.password)
         self._stack.push_async_callback(self.store.close)
+        if config.server.workers == 1:  # otherwise their parent does it
+            # Closed after the ledger, so that what came last is in the store, too.
+            self._stack.push_async_callback(ship(config, self.store).close)
         identity = Identity(self.store)
         self._stack.push_async_callback(identity.close)
         branches = Branches(
@@ -116,6 +121,7 @@ class Gateway:
             )
         )
         limiter = await self._limiter()
+        self._ledger = self._open_ledger()
         self._proxy = Proxy(
             identity=identity,
             branches=branches,
@@ -123,7 +129,13 @@ class Gateway:
             pool=pool,
             relay=self._relay,
             limiter=limiter,
-            observer=self.observer,
+            accounting=Accounting(
+                prices=config.prices,
+                limiter=limiter,
+                ledger=self._ledger,
+                observer=self.observer,
+                refuse_when_full=config.ledger.when_full == "refuse",
+            ),
             max_open=self._part(config.server.max_open_requests),
         )
         self._clients = ClientServer(
@@ -204,6 +216,11 @@ class Gateway:
         """Wait until no client waits for anything, and every request is recorded."""
         await self._clients.drained()
         await self._proxy.drained()
+
+    def _open_ledger(self) -> Ledger:
+        ledger = Ledger(spool_folder(self.config.store.state_dir), self._part(self.config.ledger.spool_bytes))
+        self._stack.push_async_callback(ledger.close)
+        return ledger
 
     async def _limiter(self) -> Limiter:
         """What counts, here or elsewhere, and keeps itself informed."""
@@ -306,6 +323,11 @@ async def run(config: Config, announce: Announce) -> None:
         await stop.wait()
         notify("STOPPING=1")
         await gateway.drain(cut)
+
+
+def ship(config: Config, store: Store) -> Shipper:
+    """Have usage go into the store from now on: one process of each machine does that."""
+    return Shipper(spool_folder(config.store.state_dir), store, retention_days=config.ledger.retention_days)
 
 
 def warn(config: Config) -> None:

@@ -14,7 +14,7 @@ from gateway.config import Config
 from gateway.exposition import Exposition
 from gateway.listeners import another, bind, url
 from gateway.notify import notify
-from gateway.server import Announce, Started, catch_signals, first_of, warn
+from gateway.server import Announce, Started, catch_signals, first_of, ship, warn
 from gateway.stores import open_store
 from gateway.totals import Totals
 from gateway.worker_process import Worker
@@ -64,6 +64,8 @@ class Supervisor:
         async with AsyncExitStack() as stack:
             store = await open_store(self._config.store.url, self._config.store.password)
             stack.push_async_callback(store.close)
+            shipper = ship(self._config, store)
+            stack.push_async_callback(shipper.close)
             app = create_admin_app(
                 ready=self._ready,
                 exposition=Exposition(self._totals.snapshot, self._totals),

@@ -108,7 +108,7 @@ async def test_requests_at_once(tmp_path: Path) -> None:
     ],
 )
 async def test_a_day(tmp_path: Path, limit: str, message: str) -> None:
-    amount = "1000" if limit == "TOKENS_PER_DAY" else "0.0001"
+    amount = "1000" if limit == "TOKENS_PER_DAY" else "0.0003"
     with running_rig(tmp_path, **{f"LIMITS__{limit}": amount}) as rig:
         with rig.answering(reporting(1100)):
             assert (await rig.ask(rig.request())).status == 200

@@ -18,8 +18,11 @@ _OUTLIVING = (
     "gateway.exchange",  # the records, which the tests' observer keeps
     "gateway.identity",
     "gateway.branches",
+    "gateway.ledger",  # the file of the spool that is written to now
+    "gateway.limiter",
     "gateway.lookup_cache",
     "gateway.metrics",
+    "gateway.quota",  # limits that were looked up
     "gateway.upstreams.Target",
     "gateway.upstreams.tls_sessions",
     "gateway.upstreams.connection",  # those in the pool, which are counted by their states and as sockets
@@ -52,10 +55,10 @@ class Census:
         return found + timers
 
     def _is_older(self, timer: object) -> bool:
-        """Whether it calls a method of something that was there before, as a timer of all requests does."""
-        called = (one for one in gc.get_referents(timer) if isinstance(one, types.MethodType))
-        older = set(map(id, self._objects))
-        return any(id(method.__self__) in older for method in called)
+        """Whether it is of something that was there before: an object whose method it calls, or a task."""
+        called = [one.__self__ for one in gc.get_referents(timer) if isinstance(one, types.MethodType)]
+        older = {*map(id, self._objects), *map(id, self._tasks)}
+        return any(id(one) in older for one in [*called, *gc.get_referents(*called)])
 
 
 def sockets(*, local: Collection[int] = (), remote: Collection[int] = ()) -> int:

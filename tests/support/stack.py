@@ -18,6 +18,7 @@ from typing import Any
 
 from gateway import config
 from gateway import limits as gateway_limits
+from gateway.accounting import Accounting
 from gateway.branches import Branches
 from gateway.catalog import Catalog
 from gateway.client_connection import ClientConnection, Limits
@@ -26,8 +27,10 @@ from gateway.counters.memory import MemoryCounters
 from gateway.deadlines import Timeouts
 from gateway.exchange import Exchange
 from gateway.identity import Identity
+from gateway.ledger import Ledger, spool_folder
 from gateway.limiter import Limiter
 from gateway.observe import Observer
+from gateway.prices import Prices
 from gateway.proxy import Proxy
 from gateway.relay import Relay
 from gateway.secrets import Secret
@@ -207,6 +210,8 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
         )
         counters = MemoryCounters(directory / "counters")
         cleanup.push_async_callback(counters.close)
+        ledger = Ledger(spool_folder(directory), 1 << 30)
+        cleanup.push_async_callback(ledger.close)
         limiter = Limiter(counters, store, defaults=settings.limits, counters_away=None)
         proxy = Proxy(
             identity=identity,
@@ -215,7 +220,7 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
             pool=pool,
             relay=relay,
             limiter=limiter,
-            observer=observer,
+            accounting=Accounting(prices=Prices.build(), limiter=limiter, ledger=ledger, observer=observer),
             max_open=settings.max_open,
         )
         clients = ClientServer(

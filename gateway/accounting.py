@@ -1,0 +1,63 @@
+"""What is done when a request is over: priced, settled with its limits, kept in the ledger, told of."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.exchange import Exchange
+from gateway.limiter import Limiter
+from gateway.observe import Observer
+from gateway.prices import Prices
+from gateway.recording import price, usage_record
+from gateway.usage_record import UsageRecord
+
+
+class Ledger(Protocol):
+    """Where the records of attempts go; see `ledger`."""
+
+    full: bool
+    """It can't keep any more for now."""
+
+    def add(self, record: UsageRecord) -> None:
+        """Keep a record. Never waits and never raises."""
+
+
+class Accounting:
+    """Told of every request's begin and end, on the event loop.
+
+    `refuse_when_full`: no request is to be taken whose usage could not be kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        prices: Prices,
+        limiter: Limiter,
+        ledger: Ledger,
+        observer: Observer,
+        refuse_when_full: bool = False,
+    ) -> None:
+        self._prices = prices
+        self._limiter = limiter
+        self._ledger = ledger
+        self._observer = observer
+        self._refuse_when_full = refuse_when_full
+
+    @property
+    def closed(self) -> bool:
+        """Whether no request should be taken for now."""
+        return self._refuse_when_full and self._ledger.full
+
+    def begin(self) -> None:
+        """A request was taken. Each `begin` needs its `finish`."""
+        self._observer.begin()
+
+    def finish(self, exchange: Exchange) -> None:
+        """A request is over, in whatever way."""
+        asked = bool(exchange.upstream)
+        if asked:
+            price(exchange, self._prices)
+        self._limiter.settle(exchange)
+        self._observer.finish(exchange)
+        if asked:
+            self._ledger.add(usage_record(exchange))
