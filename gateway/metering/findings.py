@@ -45,8 +45,9 @@ class Findings:
 
         False: nothing was noted, for there is a report that only the scanner may read.
         """
+        absent = ABSENT  # a local name, which is found sooner
         for response in reversed(responses):
-            if response.usage_metadata is not ABSENT:
+            if response.usage_metadata is not absent:
                 report = bytes(response.usage_metadata)
                 if len(report) > REPORT_BYTES:
                     return False
@@ -65,7 +66,7 @@ class Findings:
                     self.features |= grounding_features(candidate.grounding_metadata)
             if response.prompt_feedback is not None and response.prompt_feedback.block_reason:
                 self.finished = True
-            if response.error is not ABSENT and _is_object(response.error):
+            if response.error is not absent and _is_object(response.error):
                 self.error_seen = True
         for response in reversed(responses):
             version = response.model_version
