@@ -40,7 +40,7 @@ from gateway.upstreams.pool import Pool
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_NO_LENGTH = 2**64 - 1  # which the parser can't tell from none, so that it would take the body for a request
+_LENGTH_DIGITS = 18  # the parser takes the largest number that it can count to for none
 
 
 class Proxy:
@@ -229,7 +229,7 @@ def _check_http(request: HttpRequest, action: str) -> None:
             request.chunked
             and (not request.http_1_1 or request.fields[b"transfer-encoding"].lower() != b"chunked")
         )
-        or request.content_length == _NO_LENGTH
+        or len(request.fields.get(b"content-length", b"")) > _LENGTH_DIGITS
         or not _has_one_host(request)
     ):
         raise GatewayError(HTTP_MALFORMED)

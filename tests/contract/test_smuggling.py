@@ -48,6 +48,7 @@ AMBIGUOUS: dict[str, tuple[str, bytes]] = {
     "length with a space inside": ("Content-Length: 1 2", b"{}"),
     "length with a fraction": ("Content-Length: 2.0", b"{}"),
     "length of other digits": ("Content-Length: \xb2", b"{}"),
+    "length with more digits than any needs": (f"Content-Length: {'0' * 20}2", b"{}"),
     "length past 64 bits": (f"Content-Length: {2**64}", b""),
     "length that parsers take for none": (f"Content-Length: {2**64 - 1}", b""),
     "folded length": ("Content-Length: 1\r\n 0", b"{}"),
