@@ -45,10 +45,7 @@ class UsageStore(Protocol):
 
 
 class Shipper:
-    """Empties the spool in `folder` from its making, on an event loop, until `close`.
-
-    Several do no harm, but one on each machine is enough.
-    """
+    """Empties the spool in `folder` from `start` until `close`. Several do no harm, but one is enough."""
 
     def __init__(
         self,
@@ -73,17 +70,19 @@ class Shipper:
         self._unreadable: set[Path] = set()
         """Files that have been complained of."""
         self._closing = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin; `close` is to be called then."""
         loop = asyncio.get_running_loop()
-        self._tasks = (loop.create_task(self._ship_on()), loop.create_task(self._drop_on()))
+        self._shipping, self._dropping = loop.create_task(self._ship_on()), loop.create_task(self._drop_on())
 
     async def close(self) -> None:
         """Move what is there, if that is soon done; the rest waits for the next start."""
         self._closing.set()
-        shipping, dropping = self._tasks
-        dropping.cancel()
-        await asyncio.wait((shipping,), timeout=CLOSE_SECONDS)
-        shipping.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._dropping.cancel()
+        await asyncio.wait((self._shipping,), timeout=CLOSE_SECONDS)
+        self._shipping.cancel()
+        await asyncio.gather(self._shipping, self._dropping, return_exceptions=True)
 
     async def _ship_on(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS

@@ -21,6 +21,11 @@ class Place:
     url: StoreUrl
     password: Secret | None
 
+    @classmethod
+    def sqlite(cls, path: Path) -> Place:
+        """An SQLite file."""
+        return cls(StoreUrl.parse(f"sqlite:///{path}"), None)
+
     async def open(self) -> Store:
         """One more store on it; the caller closes it."""
         return await open_store(self.url, self.password)
@@ -32,7 +37,7 @@ async def place(
 ) -> Place:
     """Each kind of database in turn."""
     if request.param == "sqlite":
-        return Place(StoreUrl.parse(f"sqlite:///{tmp_path}/gateway.db"), None)
+        return Place.sqlite(tmp_path / "gateway.db")
     server = postgres()
     return Place(await server.empty_database(), server.password)
 

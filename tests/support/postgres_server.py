@@ -26,7 +26,6 @@ _USER = "gateway"
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "max_connections": "60",
     "shared_buffers": "32MB",
     "unix_socket_directories": "",
