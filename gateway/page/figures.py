@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 from gateway.page.periods import Window
 from gateway.stores.rows import Store, UsageBy, UsageSum
@@ -16,6 +17,7 @@ Found = Sequence[tuple[int, str, UsageSum]]
 """The number of the bucket, the id of the group, and what was used."""
 
 _AMOUNTS = [field.name for field in fields(UsageSum) if field.name != "group"]
+_amounts = attrgetter(*_AMOUNTS)
 NOTHING = UsageSum({}, **dict.fromkeys(_AMOUNTS, 0))
 
 
@@ -93,7 +95,8 @@ def _together(groups: Iterable[Group], window: Window) -> Group:
 
 
 def _added(sums: Sequence[UsageSum]) -> UsageSum:
-    return UsageSum({}, **{name: sum(getattr(one, name) for one in sums) for name in _AMOUNTS})
+    columns = zip(*map(_amounts, sums), strict=True)
+    return UsageSum({}, **dict(zip(_AMOUNTS, map(sum, columns), strict=True)))
 
 
 def _rank(group: Group) -> tuple[int, int, int, str]:
