@@ -57,21 +57,25 @@ def test_projects_branches_and_credentials_each_have_their_own(operator: Operato
 
 
 def test_the_table_tells_no_limit_from_none_set(operator: Operator) -> None:
+    with operator.config_path.open("a") as file:
+        file.write("[limits]\ntokens_per_day = 5000\n")
+    operator.ask("limits", "set", "--branch", "main", "--tokens-per-day", "7")
     code, out, err = operator.run(
-        *["limits", "set", "--tokens-per-minute", "200000", "--requests-per-minute", "0"],
+        *["limits", "set", "--tokens-per-minute", "100000", "--requests-per-minute", "0"],
         *["--spend-per-day-usd", "12.5"],
     )
     assert (code, err) == (0, "")
-    assert operator.run("limits", "show")[1] == out
-    head, row = (re.split(r" {2,}", line.strip()) for line in out.splitlines())
+    out = operator.run("limits", "show")[1]
+    head, row, branch = (re.split(r" {2,}", line.strip()) for line in out.splitlines())
+    assert branch[2:] == ["main", "-", "-", "-", "7", "-"]
     assert dict(zip(head, row, strict=True)) == {
         "LEVEL": "project",
         "ID": operator.ask("projects", "list")[0]["id"],
         "NAME": "default",
         "REQUESTS/MIN": "no limit",
-        "TOKENS/MIN": "200,000",
-        "CONCURRENT": "-",
-        "TOKENS/DAY": "-",
+        "TOKENS/MIN": "100,000",
+        "CONCURRENT": "(no limit)",
+        "TOKENS/DAY": "(5,000)",
         "USD/DAY": "12.5",
     }
 

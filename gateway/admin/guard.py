@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import ip_address
 
 from aiohttp import web
@@ -16,15 +18,21 @@ from gateway.config import Admin, Listen
 OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 """What a listener on loopback answers without the token: it changes nothing and tells no secret."""
 
+PAGES = frozenset({"/usage"})
+"""What is for a browser, which sends the token by HTTP Basic, as the password of any user name. Nothing else
+takes it so: a browser adds it to what other sites make it ask, too.
+"""
+
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?")
 _BEARER = re.compile(r"(?i:bearer) +([!-~]+)")
+_BASIC = re.compile(r"(?i:basic) +([A-Za-z0-9+/]+={0,2})")
 
 
 class Guard:
     """The door of one admin listener."""
 
     def __init__(self, settings: Admin, listen: Listen) -> None:
-        self._token = None if settings.token is None else _digest(settings.token.reveal())
+        self._token = None if settings.token is None else _digest(settings.token.reveal().encode("ascii"))
         self._hosts = {"localhost", listen.host.lower(), *settings.hosts}
         self._is_loopback = listen.is_loopback
 
@@ -44,26 +52,32 @@ class Guard:
                 "the admin API is off: set admin.token in the configuration, to a reference such as "
                 "env:GATEWAY_ADMIN_TOKEN, and restart",
             )
-        if not _carries(request.headers.getall("Authorization", ()), self._token):
-            challenge = {"WWW-Authenticate": "Bearer"}
-            raise Refused(401, "UNAUTHENTICATED", "missing or wrong admin token", challenge)
+        is_page = request.path in PAGES and request.method in ("GET", "HEAD")
+        sent = [_token_in(value, basic=is_page) for value in request.headers.getall("Authorization", ())]
+        if len(sent) != 1 or not hmac.compare_digest(_digest(sent[0]), self._token):
+            challenge = 'Basic realm="gateway admin", charset="UTF-8"' if is_page else "Bearer"
+            raise Refused(
+                401, "UNAUTHENTICATED", "missing or wrong admin token", {"WWW-Authenticate": challenge}
+            )
 
     def _is_ours(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
         return match is not None and (match[1].lower() in self._hosts or _is_address(match[1]))
 
 
-def _carries(sent: Iterable[str], digest: bytes) -> bool:
-    """Whether one value was sent, and only one, with the token of that digest."""
-    bearers = [_BEARER.fullmatch(value) for value in sent]
-    if len(bearers) != 1 or bearers[0] is None:
-        return False
-    return hmac.compare_digest(_digest(bearers[0][1]), digest)
+def _token_in(value: str, *, basic: bool) -> bytes:
+    """What an `Authorization` carries where the token would be; nothing where it has another form."""
+    if match := _BEARER.fullmatch(value):
+        return match[1].encode("ascii")
+    if basic and (match := _BASIC.fullmatch(value)):
+        with suppress(binascii.Error):
+            return base64.b64decode(match[1], validate=True).partition(b":")[2]
+    return b""
 
 
-def _digest(token: str) -> bytes:
+def _digest(token: bytes) -> bytes:
     """As long for any token, so that to compare two takes as long for any two."""
-    return hashlib.sha256(token.encode("ascii")).digest()
+    return hashlib.sha256(token).digest()
 
 
 def _is_address(host: str) -> bool:

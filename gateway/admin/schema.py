@@ -12,10 +12,10 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import durations
-from gateway.limits import MOST, Amount
+from gateway.config.schema import Dollars
+from gateway.limits import Amount
 from gateway.stores import MAIN_BRANCH, PrincipalType
 from gateway.stores.rows import NAME, SCOPE, SCOPES, TITLE_LENGTH, UsageBy
-from gateway.usage_record import NANOS
 
 _LONGEST_SECONDS = 36500 * 86400
 
@@ -31,7 +31,6 @@ Title = Annotated[
     ),
 ]
 Time = Annotated[datetime, Meta(tz=True)]
-Dollars = Annotated[float, Meta(ge=0, le=MOST / NANOS)]
 NewAmount = Amount | UnsetType | None
 Moment = Annotated[
     str,

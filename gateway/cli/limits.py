@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import msgspec
 
 from gateway.admin.limits import limits_answer
 from gateway.cli import management
+from gateway.config import load
 from gateway.errors import printable
 from gateway.limits import MOST, Level, Limits
 from gateway.stores import Store
@@ -31,7 +33,7 @@ def add(
     actions = parser.add_subparsers(required=True, metavar="show|set")
     parents = [common, management.options(), management.project_option()]
     show = actions.add_parser(
-        "show", parents=parents, help="show what is set, in the whole project or for one"
+        "show", parents=parents, help="show what is set; in parentheses what the configuration says"
     )
     show.set_defaults(run=_show)
     change = actions.add_parser("set", parents=parents, help="set limits; those not given stay as they are")
@@ -47,6 +49,8 @@ def add(
 
 
 def _show(args: argparse.Namespace) -> int:
+    defaults = _defaults(args)
+
     async def action(store: Store) -> None:
         subjects = await _subjects(store, args.project)
         if args.branch is not None or args.credential is not None:
@@ -62,7 +66,7 @@ def _show(args: argparse.Namespace) -> int:
         if args.json:
             management.print_json(shown)
         else:
-            _print_table(shown)
+            _print_table(shown, defaults)
 
     return management.with_store(args, action)
 
@@ -76,6 +80,7 @@ def _set(args: argparse.Namespace) -> int:
         return management.fail(str(error), code=2)
     if not given:
         return management.fail("no limit was given to set", code=2)
+    defaults = _defaults(args)
 
     async def action(store: Store) -> None:
         subject = {"branch": args.branch, "credential": args.credential}
@@ -85,7 +90,7 @@ def _set(args: argparse.Namespace) -> int:
         if args.json:
             management.print_json(shown)
         else:
-            _print_table([shown])
+            _print_table([shown], defaults)
 
     return management.with_store(args, action)
 
@@ -128,17 +133,24 @@ def _row(subject: _Subject, limits: Limits) -> dict[str, Any]:
     return named | msgspec.structs.asdict(limits_answer(limits))
 
 
-def _print_table(rows: Sequence[dict[str, Any]]) -> None:
-    management.print_table(_HEADS, [list(map(_cell, row.values())) for row in rows], numbers=_HEADS[3:])
+def _defaults(args: argparse.Namespace) -> dict[str, Any]:
+    """What a project has where none is set: the configuration's, under the same names."""
+    return msgspec.structs.asdict(load(args.config, os.environ, serving=False).limits)
 
 
-def _cell(value: str | float | None) -> str:
-    """None is a limit that is not set, 0 that there is none."""
+def _print_table(rows: Sequence[dict[str, Any]], defaults: dict[str, Any]) -> None:
+    cells = [[_cell(name, value, row["level"], defaults) for name, value in row.items()] for row in rows]
+    management.print_table(_HEADS, cells, numbers=_HEADS[3:])
+
+
+def _cell(name: str, value: str | float | None, level: str, defaults: dict[str, Any]) -> str:
     if value is None:
-        return ""
-    if value == 0:
-        return "no limit"
-    return value if isinstance(value, str) else f"{value:,}"
+        return f"({_amount(defaults[name])})" if level == Level.PROJECT else ""
+    return value if isinstance(value, str) else _amount(value)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,}" if value else "no limit"
 
 
 def _count(name: str, text: str) -> int | None:

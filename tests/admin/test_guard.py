@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tests.admin.rig import BRANCHES, TOKEN, AdminClient, running_admin
 
 OPEN = ("/healthz", "/readyz", "/metrics")
-CLOSED = (BRANCHES, "/api/v2/openapi.json", "/nothing-here", "/", "/healthz/", "//healthz", "/usage")
+CLOSED = (BRANCHES, "/api/v2/openapi.json", "/nothing-here", "/", "/healthz/", "//healthz", "/usage/")
 WRONG = {
     "none": [],
     "another": [("Authorization", f"Bearer {TOKEN}x")],
@@ -67,6 +68,38 @@ async def test_the_token_opens_all(anonymous: AdminClient, scheme: str) -> None:
     headers = {"Authorization": f"{scheme} {TOKEN}"}
     assert (await anonymous.ask("GET", BRANCHES, headers=headers)).status == 200
     assert (await anonymous.ask("GET", "/nothing-here", headers=headers)).refusal == (404, "NOT_FOUND")
+
+
+def basic(pair: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+@pytest.mark.parametrize("pair", [f":{TOKEN}", f"ann:{TOKEN}", f"\u00e4:{TOKEN}"])
+async def test_a_browser_gets_to_the_page_with_the_token_as_password(
+    anonymous: AdminClient, pair: str
+) -> None:
+    for method in ("GET", "HEAD"):
+        # Past the guard: this listener has no page.
+        assert (await anonymous.ask(method, "/usage", headers=basic(pair))).status == 404
+    for method, path in (
+        ("POST", "/usage"),
+        ("GET", BRANCHES),
+        ("GET", "/api/v2/openapi.json"),
+        ("GET", "/"),
+    ):
+        reply = await anonymous.ask(method, path, headers=basic(pair))
+        assert reply.refusal == (401, "UNAUTHENTICATED")
+        assert reply.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "pair", ["", ":", TOKEN, f"{TOKEN}:", f"{TOKEN}:x", f"ann:{TOKEN}x", f"ann::{TOKEN}"]
+)
+async def test_a_browser_with_another_password_is_asked_for_it(anonymous: AdminClient, pair: str) -> None:
+    for headers in (basic(pair), {"Authorization": "Basic =!"}, {"Authorization": "Basic A"}, {}):
+        reply = await anonymous.ask("GET", "/usage", headers=headers)
+        assert reply.refusal == (401, "UNAUTHENTICATED")
+        assert reply.headers["WWW-Authenticate"] == 'Basic realm="gateway admin", charset="UTF-8"'
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8081", "[::]:8081", "192.0.2.1:8081", "gateway.example:8081"])

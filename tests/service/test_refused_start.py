@@ -47,6 +47,19 @@ def test_a_wrong_configuration(tmp_path: Path, mistake: str) -> None:
     assert files_below(tmp_path) == ["gateway.toml"]
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "gateway.example.com:0"])
+def test_an_admin_listener_for_other_machines_needs_a_token(tmp_path: Path, address: str) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(STORE.format(tmp_path / "gateway.db") + SIMULATED)
+    environment = at_home(tmp_path, SERVER__ADMIN_LISTEN=address)
+    ended = serve_to_its_end("--config", str(file), environment=environment)
+    assert ended.code == 2
+    assert ended.error == (
+        f"error: GATEWAY_SERVER__ADMIN_LISTEN: {address} is not on loopback, which needs admin.token"
+    )
+    assert files_below(tmp_path) == ["gateway.toml"]
+
+
 def test_a_configuration_file_that_is_not_there(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     ended = serve_to_its_end("--config", str(file), environment=at_home(tmp_path))
