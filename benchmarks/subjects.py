@@ -173,6 +173,11 @@ admin_listen = "127.0.0.1:0"
 [store]
 url = "sqlite:///{directory}/gateway.db"
 
+# Counted, and never reached.
+[limits]
+tokens_per_minute = 1_000_000_000_000
+requests_per_minute = 1_000_000_000_000
+
 [[upstreams]]
 name = "stub"
 kind = "ai-studio"

@@ -10,11 +10,9 @@ import logging
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
-import msgspec
-
 from gateway.errors import OVERLOADED, CountersUnavailable, GatewayError, StoreUnavailable
 from gateway.exchange import Ending, Exchange
-from gateway.limits import Level, Limits
+from gateway.limits import Level, Limits, completed
 from gateway.quota.admission import Admission
 from gateway.quota.estimate import Estimate, Estimator
 from gateway.quota.headers import rate_limit_lines
@@ -183,10 +181,7 @@ class Limiter:
     def _of_project(self, project_id: str) -> Limits:
         """Its own, and the configuration's where it has none."""
         own = self._limits.get((Level.PROJECT, project_id), _NONE)
-        return msgspec.structs.replace(
-            self._defaults,
-            **{name: value for name, value in msgspec.structs.asdict(own).items() if value is not None},
-        )
+        return completed(own, self._defaults)
 
 
 _NONE = Limits()

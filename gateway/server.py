@@ -23,27 +23,23 @@ from gateway.client_connection import Limits as ConnectionLimits
 from gateway.client_server import ClientServer
 from gateway.config import Config
 from gateway.config import Upstream as UpstreamSettings
-from gateway.counters import Counters
-from gateway.counters.memory import MemoryCounters
-from gateway.counters.redis import RedisCounters
 from gateway.deadlines import Timeouts
 from gateway.errors import ConfigurationError, StoreUnavailable
 from gateway.exchange import Exchange
 from gateway.exposition import Exposition
 from gateway.identity import Identity
-from gateway.ledger import Ledger, Shipper, spool_folder
 from gateway.limiter import Limiter
-from gateway.limits import Limits
 from gateway.listeners import BACKLOG, bind, url
+from gateway.machine import default_limits, open_counters, open_ledger, ship
 from gateway.notify import notify
 from gateway.observe import Observer
+from gateway.page import add_usage_page
 from gateway.proxy import Proxy
 from gateway.relay import Relay
 from gateway.stores import Store, open_store
 from gateway.transfer import Rules
 from gateway.upstreams import Upstream, simulated
 from gateway.upstreams.pool import Pool, build
-from gateway.usage_record import NANOS
 
 CUT_SECONDS = 2.0
 """How often the store is asked whose streams are to be ended."""
@@ -93,7 +89,7 @@ class Gateway:
         self._stack.push_async_callback(self.store.close)
         if config.server.workers == 1:  # otherwise their parent does it
             # Closed after the ledger, so that what came last is in the store, too.
-            self._stack.push_async_callback(ship(config, self.store).close)
+            ship(config, self.store, self._stack)
         identity = Identity(self.store)
         self._stack.push_async_callback(identity.close)
         branches = Branches(
@@ -121,7 +117,6 @@ class Gateway:
             )
         )
         limiter = await self._limiter()
-        self._ledger = self._open_ledger()
         self._proxy = Proxy(
             identity=identity,
             branches=branches,
@@ -132,7 +127,7 @@ class Gateway:
             accounting=Accounting(
                 prices=config.prices,
                 limiter=limiter,
-                ledger=self._ledger,
+                ledger=open_ledger(config, self._stack),
                 observer=self.observer,
                 refuse_when_full=config.ledger.when_full == "refuse",
             ),
@@ -217,43 +212,15 @@ class Gateway:
         await self._clients.drained()
         await self._proxy.drained()
 
-    def _open_ledger(self) -> Ledger:
-        ledger = Ledger(spool_folder(self.config.store.state_dir), self._part(self.config.ledger.spool_bytes))
-        self._stack.push_async_callback(ledger.close)
-        return ledger
-
     async def _limiter(self) -> Limiter:
-        """What counts, here or elsewhere, and keeps itself informed."""
-        settings = self.config.counters
-        on_this_machine: Counters | None = None
-        if settings.url.is_memory or settings.when_unavailable == "admit":
-            folder = self.config.store.state_dir
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                on_this_machine = MemoryCounters(folder / "counters")
-            except OSError as error:
-                raise ConfigurationError(f"store.state_dir: {folder}: {error.strerror or error}") from None
-            self._stack.push_async_callback(on_this_machine.close)
-        counters = on_this_machine
-        if not settings.url.is_memory:
-            password = settings.password
-            counters = RedisCounters(
-                settings.url.with_password(password.reveal()) if password else settings.url
-            )
-            self._stack.push_async_callback(counters.close)
-        assert counters
-        limits = self.config.limits
+        """What holds requests to their limits, and keeps itself informed of them."""
+        counting = open_counters(self.config, self._stack)
+        self.counters = counting.counters
         limiter = Limiter(
-            counters,
+            counting.counters,
             self.store,
-            defaults=Limits(
-                requests_per_minute=limits.requests_per_minute,
-                tokens_per_minute=limits.tokens_per_minute,
-                concurrent_requests=limits.concurrent_requests,
-                tokens_per_day=limits.tokens_per_day,
-                spend_per_day_nanos=round(limits.spend_per_day_usd * NANOS),
-            ),
-            counters_away=on_this_machine,
+            defaults=default_limits(self.config),
+            counters_away=counting.away,
         )
         await limiter.look()
         looking = asyncio.create_task(limiter.keep_looking())
@@ -309,6 +276,14 @@ async def run(config: Config, announce: Announce) -> None:
             settings=config.admin,
             listen=config.server.admin_listen,
         )
+        add_usage_page(
+            app,
+            store=gateway.store,
+            snapshot=gateway.observer.snapshot,
+            counters=gateway.counters,
+            defaults=default_limits(config),
+            models=[model.id for model in config.catalog.models],
+        )
         admin_address = await serve_admin(stack, config.server.admin_listen, app)
         addresses = []
         for listen in config.server.listen:
@@ -323,11 +298,6 @@ async def run(config: Config, announce: Announce) -> None:
         await stop.wait()
         notify("STOPPING=1")
         await gateway.drain(cut)
-
-
-def ship(config: Config, store: Store) -> Shipper:
-    """Have usage go into the store from now on: one process of each machine does that."""
-    return Shipper(spool_folder(config.store.state_dir), store, retention_days=config.ledger.retention_days)
 
 
 def warn(config: Config) -> None:

@@ -13,8 +13,10 @@ from gateway.admin import create_admin_app, serve_admin
 from gateway.config import Config
 from gateway.exposition import Exposition
 from gateway.listeners import another, bind, url
+from gateway.machine import default_limits, open_counters, ship
 from gateway.notify import notify
-from gateway.server import Announce, Started, catch_signals, first_of, ship, warn
+from gateway.page import add_usage_page
+from gateway.server import Announce, Started, catch_signals, first_of, warn
 from gateway.stores import open_store
 from gateway.totals import Totals
 from gateway.worker_process import Worker
@@ -64,14 +66,21 @@ class Supervisor:
         async with AsyncExitStack() as stack:
             store = await open_store(self._config.store.url, self._config.store.password)
             stack.push_async_callback(store.close)
-            shipper = ship(self._config, store)
-            stack.push_async_callback(shipper.close)
+            ship(self._config, store, stack)
             app = create_admin_app(
                 ready=self._ready,
                 exposition=Exposition(self._totals.snapshot, self._totals),
                 store=store,
                 settings=self._config.admin,
                 listen=server.admin_listen,
+            )
+            add_usage_page(
+                app,
+                store=store,
+                snapshot=self._totals.snapshot,
+                counters=open_counters(self._config, stack).counters,
+                defaults=default_limits(self._config),
+                models=[model.id for model in self._config.catalog.models],
             )
             admin_address = await serve_admin(stack, server.admin_listen, app)
             stack.callback(self._close_sockets)

@@ -39,6 +39,12 @@ forward_request_headers = ["{header}"]
 [store]
 url = "sqlite:///{directory}/gateway.db"
 
+# Counted, and never reached.
+[limits]
+tokens_per_minute = 1_000_000_000_000
+requests_per_minute = 1_000_000_000_000
+concurrent_requests = 1_000_000_000_000
+
 [timeouts]
 first_byte = {stall}
 idle = {stall}
