@@ -110,8 +110,8 @@ class Shipper:
         """Move all files that are finished by now. Raises StoreUnavailable and OSError."""
         waiting = await asyncio.to_thread(self._listed)
         while waiting:
-            with ExitStack() as claims:
-                paths, records = await asyncio.to_thread(self._take, waiting, claims)
+            claims, paths, records = await asyncio.to_thread(self._take, waiting)
+            with claims:
                 await self._add(records)
                 for path in paths:
                     path.unlink()
@@ -124,8 +124,9 @@ class Shipper:
         self.waiting_bytes = sum(size for _, size in found)
         return [path for path, _ in found][::-1]
 
-    def _take(self, waiting: list[Path], claims: ExitStack) -> tuple[list[Path], list[UsageRecord]]:
-        """The next files, taken from the end of `waiting`, and what is in them."""
+    def _take(self, waiting: list[Path]) -> tuple[ExitStack, list[Path], list[UsageRecord]]:
+        """The next files, taken from the end of `waiting` and claimed, and what is in them."""
+        claims = ExitStack()
         paths: list[Path] = []
         records: list[UsageRecord] = []
         while waiting and len(records) < _BATCH:
@@ -139,7 +140,7 @@ class Shipper:
                 if path not in self._unreadable:
                     self._unreadable.add(path)
                     _log.error("usage can't be read from %s: %s", path, error.strerror)
-        return paths, records
+        return claims, paths, records
 
     def _decoded(self, lines: bytes) -> list[UsageRecord]:
         records: list[UsageRecord] = []

@@ -103,10 +103,8 @@ CREATE TABLE usage_records (
     duration_ms            DOUBLE PRECISION NOT NULL,
     request_bytes          BIGINT NOT NULL,
     response_bytes         BIGINT NOT NULL,
-    PRIMARY KEY (request_id, attempt)
+    PRIMARY KEY (time, request_id, attempt)     -- in the order in which they come and go
 );
-
-CREATE INDEX usage_records_by_time ON usage_records (time);
 
 CREATE TABLE usage_days (       -- the sums of all records there ever were, those deleted since included
     project       TEXT NOT NULL,

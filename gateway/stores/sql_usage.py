@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -60,9 +61,10 @@ _INSERT = " ".join(
     [
         f"INSERT INTO usage_records ({', '.join(COLUMNS)})",
         "{rows}",
-        "ON CONFLICT (request_id, attempt) DO NOTHING RETURNING request_id, attempt",
+        "ON CONFLICT (time, request_id, attempt) DO NOTHING RETURNING request_id, attempt",
     ]
 )
+_KEY = attrgetter("time", "request_id", "attempt")
 _END = 253402300800
 """The end of the year 9999, the last that has a name."""
 _AT_ONCE = 200
@@ -105,8 +107,8 @@ _SUMS = """
     {grouped} HAVING count(*) > 0
 """
 _DROP = """
-    DELETE FROM usage_records WHERE (request_id, attempt) IN (
-        SELECT request_id, attempt FROM usage_records WHERE time < $1 ORDER BY time LIMIT $2
+    DELETE FROM usage_records WHERE (time, request_id, attempt) IN (
+        SELECT time, request_id, attempt FROM usage_records WHERE time < $1 ORDER BY time LIMIT $2
     ) RETURNING attempt
 """
 
@@ -115,11 +117,11 @@ async def add(addition: Change, records: Iterable[UsageRecord]) -> int:
     """Keep those that are not kept yet; how many they were. Raises StoreError for one that can't be."""
     # All in one order, here and below, so that no two that add the same wait for each other.
     by_key = {(record.request_id, record.attempt): record for record in records}
-    keys = sorted(by_key)
+    in_order = sorted(by_key.values(), key=_KEY)
     days: dict[tuple[Any, ...], list[int]] = {}
     new = 0
-    for begin in range(0, len(keys), _AT_ONCE):
-        given = [row(by_key[key]) for key in keys[begin : begin + _AT_ONCE]]
+    for begin in range(0, len(in_order), _AT_ONCE):
+        given = [row(record) for record in in_order[begin : begin + _AT_ONCE]]
         inserted = await addition.insert(_INSERT, list(COLUMNS.values()), given)
         for request_id, attempt in inserted:
             _count(days, by_key[request_id, attempt])

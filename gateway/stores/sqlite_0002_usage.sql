@@ -62,10 +62,8 @@ CREATE TABLE usage_records (
     duration_ms            REAL NOT NULL,
     request_bytes          INTEGER NOT NULL,
     response_bytes         INTEGER NOT NULL,
-    PRIMARY KEY (request_id, attempt)
-) STRICT;
-
-CREATE INDEX usage_records_by_time ON usage_records (time);
+    PRIMARY KEY (time, request_id, attempt)     -- in the order in which they come and go
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE usage_days (       -- the sums of all records there ever were, those deleted since included
     project       TEXT NOT NULL,
