@@ -126,7 +126,9 @@ def test_test_names_what_it_left_out_after_pytests_summary(installed: Checkout) 
     assert ran.startswith("ran -m pytest ")
     assert ran.endswith(" -k some")
     assert left_out == (
-        "left out: curl (packages: curl), systemd-analyze (packages: systemd), npm (packages: nodejs npm)"
+        "left out: curl (packages: curl), systemd-analyze (packages: systemd), npm (packages: nodejs npm), "
+        "redis-server (packages: redis-server), pg_ctlcluster (packages: postgresql), "
+        "chromium-headless-shell (packages: chromium-headless-shell)"
     )
     assert finished.returncode == 0
 
@@ -136,7 +138,16 @@ def test_with_ci_anything_left_out_is_a_failure(installed: Checkout) -> None:
 
 
 def test_with_ci_nothing_left_out_is_none(installed: Checkout) -> None:
-    for name in ("curl", "systemd-analyze", "npm", "cp"):
+    tools = (
+        "curl",
+        "systemd-analyze",
+        "npm",
+        "cp",
+        "redis-server",
+        "pg_ctlcluster",
+        "chromium-headless-shell",
+    )
+    for name in tools:
         installed.tool(name, "exit 0")
     (installed.root / "tests" / "clients" / "js" / "package-lock.json").write_text("{}")
     finished = installed.run("test", CI="true")
