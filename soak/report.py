@@ -1,6 +1,10 @@
-"""What a soak prints: a row of figures now and then, and at the end what was done and how memory went."""
+"""What a soak prints: figures now and then, at the end what was done, what was logged, how memory went."""
 
 from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
 
 from soak import verdict
 from soak.run import Soak
@@ -8,6 +12,8 @@ from soak.sampling import Sample
 
 ROWS = 60
 """About how many."""
+_WORKER = re.compile(r" \(worker \d+\)")
+_NUMBER = re.compile(r"\b(?:0x[0-9a-f]+|\d[\d.,]*)")
 
 
 class Table:
@@ -33,10 +39,17 @@ class Table:
 
 
 def summary(soak: Soak) -> list[str]:
-    """What the clients did, by kind, and how memory went in the second half."""
+    """What the clients did, what the gateway logged, both by kind, and how memory went in the second half."""
     lines = ["", "what clients did, and what came of it"]
     for (action, outcome), count in sorted(soak.ledger.outcomes.items()):
         lines.append(f"{count:8,}  {action}: {outcome}")
+    lines += ["", "lines of the gateway's log"]
+    lines += [f"{count:8,}  {kind}" for kind, count in sorted(kinds(soak.log).items())]
     growths = verdict.growths(soak.samples)
     lines += ["", "memory in the second half" if growths else "too short to judge the memory"]
     return [*lines, *map(str, growths), ""]
+
+
+def kinds(log: Iterable[str]) -> Counter[str]:
+    """How many lines there are of each kind: alike but for their worker and their numbers."""
+    return Counter(_NUMBER.sub("N", _WORKER.sub("", line)) for line in log)

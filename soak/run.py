@@ -51,6 +51,8 @@ class Soak:
         self.ledger = Ledger()
         self.samples: list[Sample] = []
         """While traffic went on."""
+        self.log: list[str] = []
+        """The lines of the gateway's log, when the run is over."""
         self._gateway = gateway
         self._upstream = upstream
         self._seed = seed
@@ -77,13 +79,14 @@ class Soak:
         upstream_after = self._upstream.report()
         code = await asyncio.to_thread(self._gateway.process.stop)
         await reading
+        self.log = self._gateway.process.log_lines()
         self.ledger.close()
         return [
             *self.ledger.violations,
             *verdict.of_memory(self.samples),
             *verdict.of_rest(before, after, upstream_before, upstream_after),
             *verdict.of_counts(self.ledger, after, upstream_after),
-            *verdict.of_log(self._gateway.process.log_lines()),
+            *verdict.of_log(self.log),
             *upstream_after.failures,
             *([f"the gateway ended with exit code {code}"] if code else []),
         ]

@@ -10,7 +10,7 @@ import msgspec
 from soak.asking import Ask, Traffic, ask, keeps, receive, settle
 from soak.ledger import Violation
 from soak.plan import BREAKING, HARMLESS, STALLS, Fault, Plan, draw
-from soak.samples import LARGE_BYTES, samples
+from soak.samples import HUGE_BYTES, LARGE_BYTES, samples
 from tests.support.raw_client import RawClient, RawResponse
 
 _KEPT_BYTES = 64 * 1024
@@ -121,8 +121,9 @@ def _settle(traffic: Traffic, request: Ask, answer: RawResponse) -> str:
 
 
 async def slow_reader(traffic: Traffic, chance: random.Random) -> None:
-    """A client that reads far more slowly than the upstream sends, with pauses."""
-    plan = draw(chance, samples().positions(status=200, least=500_000))
+    """A client that reads with pauses, far more slowly than the upstream sends, and perhaps then closes."""
+    positions = samples().positions(status=200, least=500_000, most=2 * HUGE_BYTES)
+    plan = draw(chance, positions, faults=(Fault.NONE, Fault.CLOSES, Fault.UNTIL_CLOSE))
     pause = chance.choice((0.01, 0.05, 0.1))
     async with traffic.connect(receive_buffer=65_536) as client:
         request = ask(traffic, chance, plan)
@@ -132,7 +133,7 @@ async def slow_reader(traffic: Traffic, chance: random.Random) -> None:
             await client.read_body(answer, until)
             await asyncio.sleep(pause)
         await client.read_body(answer)
-        traffic.ledger.count("slow reader", settle(traffic, request, answer))
+        traffic.ledger.count(f"slow reader with {plan.fault}", settle(traffic, request, answer))
 
 
 async def pipeline(traffic: Traffic, chance: random.Random) -> None:

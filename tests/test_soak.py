@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.programs import processes
-from soak import verdict
+from soak import report, verdict
 from soak.ledger import Ledger, Line, Seen
 from soak.sampling import Counted, Held, Sample
 from soak.upstream import Report
@@ -173,6 +173,23 @@ def test_lines_of_the_gateways_log() -> None:
     assert verdict.of_log(lines + wrong) == [f"the gateway's log says: {one}" for one in wrong]
 
 
+def test_what_the_gateway_logged_is_counted_by_kind() -> None:
+    lines = [
+        "gateway listening on http://127.0.0.1:8080",
+        "WARNING gateway.transfer (worker 1): upstream plain: the upstream closed the connection",
+        "WARNING gateway.transfer (worker 12): upstream plain: the upstream closed the connection",
+        "ERROR gateway.transfer (worker 1): upstream tls refuses the gateway's key (401)",
+        "ERROR gateway.transfer (worker 1): upstream tls refuses the gateway's key (403)",
+        "ERROR gateway.transfer (worker 1): upstream plain refuses the gateway's key (403)",
+    ]
+    assert report.kinds(lines) == {
+        "gateway listening on http://N:N": 1,
+        "WARNING gateway.transfer: upstream plain: the upstream closed the connection": 2,
+        "ERROR gateway.transfer: upstream tls refuses the gateway's key (N)": 2,
+        "ERROR gateway.transfer: upstream plain refuses the gateway's key (N)": 1,
+    }
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "soak", *arguments],
@@ -191,6 +208,7 @@ def test_a_short_run() -> None:
     done = {what for _, what in re.findall(r"^ *([\d,]+)  (.+)$", output, re.MULTILINE)}
     assert "upload: whole" in done
     assert "request for no fault: whole" in done
+    assert "INFO gateway.worker_process: worker N is process N" in done
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

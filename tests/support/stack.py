@@ -173,7 +173,7 @@ class Stack:
         )
         left = before.left()
         assert not left, left
-        assert not self.faults
+        assert not self.faults, self.faults
 
 
 @asynccontextmanager
