@@ -101,4 +101,12 @@ def _held(pid: int) -> Held:
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
     found = re.search(r"^Anonymous:\s+(\d+) kB$", rollup, re.MULTILINE)
     assert found
-    return Held(int(found[1]) * 1024, len(os.listdir(f"/proc/{pid}/fd")))
+    return Held(int(found[1]) * 1024, sum(map(_counts, Path(f"/proc/{pid}/fd").iterdir())))
+
+
+def _counts(descriptor: Path) -> bool:
+    """All but the file of the spool, which is open for up to a second behind the last request."""
+    try:
+        return "/spool/" not in os.readlink(descriptor)
+    except FileNotFoundError:  # closed meanwhile
+        return False
