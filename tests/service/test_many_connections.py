@@ -99,7 +99,7 @@ def streams() -> Iterator[int]:
 
 
 async def test_many_streams_at_once(tmp_path: Path, upstream: RawUpstream, streams: int) -> None:
-    with running(tmp_path, upstream) as gateway:
+    with running(tmp_path, upstream, LIMITS__TOKENS_PER_MINUTE="0") as gateway:
         before = metric(gateway.admin_url, "process_resident_memory_bytes")
         async with AsyncExitStack() as opened:
             connections = [await opened.enter_async_context(client(gateway)) for _ in range(streams)]
