@@ -164,15 +164,14 @@ class MemoryCounters:
 
     def levels(self, rules: Sequence[Rule]) -> list[int]:
         """See `Counters`."""
+        return [self._level(rule) for rule in rules]  # not all at once: others wait for the lock
+
+    def _level(self, rule: Rule) -> int:
         if code := self._acquire():
             self._recover(code)
         try:
-            now = self._now()
-            found = (self._table.find(rule) for rule in rules)
-            return [
-                self._window(at[1], rule.span).level(now) if at else 0
-                for rule, at in zip(rules, found, strict=True)
-            ]
+            at = self._table.find(rule)
+            return self._window(at[1], rule.span).level(self._now()) if at else 0
         finally:
             self._release()
 

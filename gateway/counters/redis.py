@@ -9,7 +9,7 @@ import asyncio
 import os
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from itertools import count
@@ -33,7 +33,7 @@ _NOTHING = Admission()
 
 
 class RedisCounters:
-    """See `Counters`; every verdict has to be waited for.
+    """See `Counters`; a verdict has to be waited for, where there are rules at all.
 
     url: see `Pipeline`. clock: what gives the script the time, in Lua, as whole seconds since the epoch.
     renewal: seconds between two renewals of leases. deadline: seconds that a verdict may take.
@@ -62,10 +62,11 @@ class RedisCounters:
         """Whether the server answered when it was last asked."""
         return self._pipeline.available
 
-    async def admit(self, rules: tuple[Rule, ...], estimate: Estimate) -> Admission:
+    def admit(self, rules: tuple[Rule, ...], estimate: Estimate) -> Admission | Awaitable[Admission]:
         """See `Counters`."""
-        if not rules:
-            return _NOTHING
+        return self._ask(rules, estimate) if rules else _NOTHING
+
+    async def _ask(self, rules: tuple[Rule, ...], estimate: Estimate) -> Admission:
         amounts = (estimate.tokens, estimate.cost_nanos, 1)
         reservation = next(self._ids)
         numbers: list[int] = [LEASE]

@@ -6,6 +6,7 @@ their cells. When there is no room for more, those that are empty, or nearly so,
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -94,6 +95,8 @@ class Table:
             self.mutex = RobustMutex(head, _MUTEX_AT)
             if self.was_alone:
                 self._prepare()
+            elif self.head[_IS] != _MAGIC:
+                raise OSError(errno.EBUSY, "another version of the gateway counts in this file")
             self.slot = self.slots.claim()
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         except BaseException:

@@ -84,8 +84,11 @@ class SlidingWindow:
         cells[TOTAL] -= back
 
     def lifts_in(self, now: int, amount: int, limit: int) -> int:
-        """Seconds, at least 1, until there is room for what there is none for, when nothing else happens."""
-        return self._falls_in(now, max(limit - (amount or 1), 0))
+        """Seconds until there is room for an amount, at least 1, for which there is none now.
+
+        When nothing else happens; an empty window has room for everything.
+        """
+        return self._falls_in(now, max(limit - amount, 0))
 
     def empties_in(self, now: int) -> int:
         """Seconds until nothing counts any more, when nothing else happens."""
@@ -144,11 +147,12 @@ class SlidingWindow:
     def mend(self, now: int) -> None:
         """Make consistent what a process left that was killed while it changed it."""
         cells = self._cells
-        for number, amount in enumerate(cells[BUCKETS:].tolist(), BUCKETS):
-            if not 0 <= amount <= MOST:
-                cells[number] = 0
+        ring = cells[BUCKETS:].tolist()
+        if min(ring) < 0 or max(ring) > MOST:
+            cells[BUCKETS:] = self._zeros
+            ring = []
         cells[LAST] = min(max(cells[LAST], 0), now // self._unit)
-        cells[TOTAL] = sum(cells[BUCKETS:])
+        cells[TOTAL] = sum(ring)
         cells[DEBT] = min(max(cells[DEBT], 0), MOST) if cells[TOTAL] else 0
 
 

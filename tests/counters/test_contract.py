@@ -158,6 +158,13 @@ async def test_an_oversized_reservation_is_given_back(rig: Rig, counters: Counte
     assert await levels(counters, TOKENS) == [0]
 
 
+async def test_of_an_oversized_reservation_what_was_used_stands(rig: Rig, counters: Counters) -> None:
+    oversized = await admit(counters, TOKENS, 5500)
+    rig.at(130)  # of which 2000 have been paid by now
+    counters.settle(oversized, 3200, None, final=True)
+    assert await levels(counters, TOKENS) == [1200]
+
+
 async def test_all_or_nothing(counters: Counters) -> None:
     both = rules(
         Limits(tokens_per_minute=1000, requests_per_minute=100), credential=Limits(tokens_per_day=50)

@@ -87,14 +87,13 @@ async def test_when_there_are_too_many_the_emptiest_are_forgotten(path: Path) ->
 async def test_windows_of_one_request_do_not_push_each_other_out(path: Path) -> None:
     limits = Limits(tokens_per_day=100, spend_per_day_nanos=100)
     both = rules(limits, limits, limits)
-    with largest_file(0):
-        pass
     counters = MemoryCounters(path, Clock())
     with largest_file(path.stat().st_size):
-        for number in range(SORTS[1].windows):
+        counters.admit(rules(limits), Estimate(1, 1))  # the emptiest
+        for number in range(SORTS[1].windows - 2):
             counters.admit(day_of(number), Estimate(50, 0))
         assert counters.admit(both, Estimate(5, 7)).blocked_by is None
-        assert counters.levels(both) == [5, 5, 5, 7, 7, 7]
+        assert counters.levels(both) == [6, 5, 5, 8, 7, 7]
     await counters.close()
 
 
@@ -106,7 +105,8 @@ async def test_a_window_given_to_another_key_is_not_mistaken_for_its_own(path: P
             there.admit(day_of(number), Estimate(50, 0))
         assert there.evicted == 1
         last = day_of(SORTS[1].windows)
-        here.settle(admission, 40, None, final=True)
+        here.settle(admission, 0, None, final=True)
+        assert here.levels(day_of(0)) == [0]
         assert here.admit(day_of(0), Estimate(30, 0)).blocked_by is None
         assert there.levels(last) == [50]
     await here.close()
@@ -170,6 +170,16 @@ async def test_a_damaged_file_is_begun_anew(
     told = "the file of the counters can't be used; beginning anew" in caplog.messages
     assert told == (damage not in ("empty", "no file"))
     await counters.close()
+
+
+async def test_versions_that_count_differently_do_not_count_together(path: Path) -> None:
+    counters = MemoryCounters(path)
+    with path.open("r+b") as file:
+        file.write(b"another ")
+    with pytest.raises(OSError, match="another version"):
+        MemoryCounters(path)
+    await counters.close()
+    await MemoryCounters(path).close()
 
 
 async def test_the_clock_may_have_gone_back_while_nobody_counted(path: Path) -> None:

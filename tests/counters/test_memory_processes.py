@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.counters.memory import MemoryCounters
+from gateway.counters.mutex import HOLDER_DIED
 from gateway.counters.table import Table
 from gateway.limits import Limits
 from gateway.quota.estimate import Estimate
@@ -68,6 +69,18 @@ async def test_who_is_killed_with_the_lock_held_holds_nobody_up(tmp_path: Path) 
     assert counters.levels(RULES[:1]) == [300 + 12345]  # the debt might have been real
     assert counters.admit(RULES, Estimate(1, 0)).blocked_by is None  # and nobody has to mend it again
     await counters.close()
+
+
+def test_who_opens_the_file_leaves_the_lock_to_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    MemoryCounters(path, lambda: BEGIN).admit(RULES, ONE)
+    with busy(path, "holding") as (process,):
+        assert said(process) == "holding"
+        table = Table(path)
+    assert table.mutex.acquire() == HOLDER_DIED
+    table.mutex.mended()
+    table.mutex.release()
+    table.close()
 
 
 async def test_killed_at_any_moment_a_process_leaves_windows_whole(tmp_path: Path) -> None:

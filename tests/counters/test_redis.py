@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 
@@ -12,10 +13,12 @@ from gateway.counters.pipeline import DEADLINE, MOST_WAITING
 from gateway.counters.redis import LEASE, RedisCounters
 from gateway.errors import CountersUnavailable
 from gateway.limits import Level, Limits
+from gateway.quota.admission import Admission
 from gateway.quota.estimate import Estimate
-from gateway.quota.rules import rules_for
-from tests.counters.rig import LENIENT, PROJECT, RedisRig, rules
+from gateway.quota.rules import Rule, rules_for
+from tests.counters.rig import LENIENT, PROJECT, RedisRig, answer, rules
 from tests.support.eventually import eventually
+from tests.support.machine import PROJECT as MACHINE
 from tests.support.redis_server import RedisServer
 
 ONE = Estimate(1, 1)
@@ -31,6 +34,10 @@ OPEN = rules(Limits(concurrent_requests=3))
 REQUESTS = rules(Limits(requests_per_minute=1000))
 
 
+async def ask(counters: RedisCounters, rules: tuple[Rule, ...], estimate: Estimate) -> Admission:
+    return await answer(counters.admit(rules, estimate))
+
+
 @pytest.fixture
 async def rig(redis_server: RedisServer) -> AsyncIterator[RedisRig]:
     made = RedisRig(redis_server)
@@ -43,7 +50,7 @@ async def own() -> AsyncIterator[tuple[RedisServer, RedisCounters]]:
     """A server that the test may stop, and counters on it, by the server's clock."""
     server = RedisServer()
     counters = RedisCounters(server.url, deadline=LENIENT)
-    await counters.admit(REQUESTS, ONE)
+    await ask(counters, REQUESTS, ONE)
     yield server, counters
     await counters.close()
     server.stop()
@@ -56,7 +63,7 @@ async def hasty(own: tuple[RedisServer, RedisCounters]) -> AsyncIterator[RedisCo
     counters = RedisCounters(server.url)
     while True:
         try:
-            await counters.admit(REQUESTS, ONE)
+            await ask(counters, REQUESTS, ONE)
             break
         except CountersUnavailable:
             await back(counters)
@@ -71,14 +78,14 @@ async def back(counters: RedisCounters) -> None:
 async def test_time_is_the_servers(own: tuple[RedisServer, RedisCounters]) -> None:
     server, counters = own
     before = server.client().time()[0]
-    admission = await counters.admit(REQUESTS, ONE)
+    admission = await ask(counters, REQUESTS, ONE)
     assert before <= admission.since <= before + 5
 
 
 async def test_keys_are_of_one_place_and_expire(rig: RedisRig) -> None:
     counters = rig.make()
-    await counters.admit(EVERYTHING, ONE)
-    await counters.admit(rules(Limits(tokens_per_minute=100), model="other"), Estimate(1000, 0))
+    await ask(counters, EVERYTHING, ONE)
+    await ask(counters, rules(Limits(tokens_per_minute=100), model="other"), Estimate(1000, 0))
     names = sorted(str(key, "ascii") for key in rig.client.scan_iter("gateway:*"))
     assert len(names) == 16
     for name in names:
@@ -99,7 +106,7 @@ async def test_a_cluster_takes_what_is_judged_together(tmp_path: object) -> None
     client.cluster("ADDSLOTSRANGE", 0, 16383)
     await eventually("it serves", lambda: client.cluster("INFO")["cluster_state"] == "ok")
     counters = RedisCounters(server.url, deadline=LENIENT)
-    admission = await counters.admit(EVERYTHING, ONE)
+    admission = await ask(counters, EVERYTHING, ONE)
     counters.settle(admission, 3, 4, final=True)
     assert await counters.levels(EVERYTHING) == [3] * 3 + [1] * 3 + [0] * 3 + [3] * 3 + [4] * 3
     await counters.close()
@@ -114,9 +121,9 @@ async def test_many_at_once_get_each_their_own_answer(rig: RedisRig) -> None:
     for turn in range(8):
         others = [rules(Limits(tokens_per_minute=1000 + n), model=f"gemini-{turn}-{n}") for n in range(40)]
         verdicts = await asyncio.gather(
-            *(here.admit(limited, ONE) for _ in range(50)),
-            *(there.admit(limited, ONE) for _ in range(50)),
-            *(here.admit(other, ONE) for other in others),
+            *(ask(here, limited, ONE) for _ in range(50)),
+            *(ask(there, limited, ONE) for _ in range(50)),
+            *(ask(here, other, ONE) for other in others),
         )
         admitted += sum(verdict.blocked_by is None for verdict in verdicts[:100])
         standings = [verdict.token_standing for verdict in verdicts[100:]]
@@ -129,13 +136,13 @@ async def test_many_at_once_get_each_their_own_answer(rig: RedisRig) -> None:
 async def test_a_request_that_is_given_up_reserves_nothing_and_disturbs_nobody(rig: RedisRig) -> None:
     counters = rig.make()
     tokens = rules(Limits(tokens_per_minute=1000, concurrent_requests=100))
-    await counters.admit(REQUESTS, ONE)
+    await ask(counters, REQUESTS, ONE)
     for turns in range(12):  # of the loop, before it is given up: until its answer is here
-        given_up = asyncio.create_task(counters.admit(tokens, Estimate(500, 0)))
+        given_up = asyncio.create_task(ask(counters, tokens, Estimate(500, 0)))
         for _ in range(turns):
             await asyncio.sleep(0)
         given_up.cancel()
-        standing = (await counters.admit(REQUESTS, ONE)).request_standing
+        standing = (await ask(counters, REQUESTS, ONE)).request_standing
         assert standing
         assert standing.limit == 1000
         if await asyncio.wait([given_up]) and not given_up.cancelled():
@@ -148,10 +155,10 @@ async def test_while_the_server_is_away_it_is_said_so_and_then_no_more(
     own: tuple[RedisServer, RedisCounters],
 ) -> None:
     server, counters = own
-    admission = await counters.admit(OPEN, ONE)
+    admission = await ask(counters, OPEN, ONE)
     server.stop()
     with pytest.raises(CountersUnavailable, match="ConnectionError"):
-        await counters.admit(REQUESTS, ONE)
+        await ask(counters, REQUESTS, ONE)
     assert not counters.available
     with pytest.raises(CountersUnavailable, match="ConnectionError"):
         await counters.levels(REQUESTS)
@@ -159,7 +166,7 @@ async def test_while_the_server_is_away_it_is_said_so_and_then_no_more(
     assert counters.unsettled == 1
     server.start()
     await back(counters)
-    assert (await counters.admit(REQUESTS, ONE)).blocked_by is None
+    assert (await ask(counters, REQUESTS, ONE)).blocked_by is None
     assert await counters.levels(REQUESTS) == [1]
 
 
@@ -168,10 +175,10 @@ async def test_a_server_that_was_never_there() -> None:
     server.stop()
     counters = RedisCounters(server.url, deadline=LENIENT)
     with pytest.raises(CountersUnavailable):
-        await counters.admit(REQUESTS, ONE)
+        await ask(counters, REQUESTS, ONE)
     server.start()
     await back(counters)
-    assert (await counters.admit(REQUESTS, ONE)).blocked_by is None
+    assert (await ask(counters, REQUESTS, ONE)).blocked_by is None
     await counters.close()
     server.stop()
 
@@ -183,18 +190,18 @@ async def test_a_server_that_does_not_answer_holds_nobody_up(
     server.freeze(frozen=True)
     begin = time.monotonic()
     verdicts = await asyncio.gather(
-        *(counters.admit(REQUESTS, ONE) for _ in range(100)), return_exceptions=True
+        *(ask(counters, REQUESTS, ONE) for _ in range(100)), return_exceptions=True
     )
     took = time.monotonic() - begin
     assert {type(verdict) for verdict in verdicts} == {CountersUnavailable}
     assert DEADLINE / 2 <= took < DEADLINE + 0.5
     begin = time.monotonic()
     with pytest.raises(CountersUnavailable, match="TimeoutError"):
-        await counters.admit(REQUESTS, ONE)
+        await ask(counters, REQUESTS, ONE)
     assert time.monotonic() - begin < DEADLINE / 4
     server.freeze(frozen=False)
     await back(counters)
-    standing = (await counters.admit(rules(Limits(tokens_per_minute=77)), ONE)).token_standing
+    standing = (await ask(counters, rules(Limits(tokens_per_minute=77)), ONE)).token_standing
     assert standing  # not what somebody else asked for before
     assert standing.limit == 77
 
@@ -202,8 +209,8 @@ async def test_a_server_that_does_not_answer_holds_nobody_up(
 async def test_who_had_to_wait_for_too_long_is_not_sent(hasty: RedisCounters) -> None:
     counters = hasty
     before = await counters.levels(REQUESTS)
-    first = asyncio.create_task(counters.admit(REQUESTS, ONE))
-    late = asyncio.create_task(counters.admit(REQUESTS, ONE))
+    first = asyncio.create_task(ask(counters, REQUESTS, ONE))
+    late = asyncio.create_task(ask(counters, REQUESTS, ONE))
     await asyncio.sleep(0)
     time.sleep(DEADLINE)  # the event loop has no time for it
     with pytest.raises(CountersUnavailable, match="too slow"):
@@ -215,7 +222,7 @@ async def test_who_had_to_wait_for_too_long_is_not_sent(hasty: RedisCounters) ->
 
 
 async def test_an_answer_that_nobody_had_time_to_read_is_no_failure(hasty: RedisCounters) -> None:
-    admission = asyncio.create_task(hasty.admit(REQUESTS, ONE))
+    admission = asyncio.create_task(ask(hasty, REQUESTS, ONE))
     for _ in range(8):  # turns of the loop, until it is sent
         await asyncio.sleep(0)
     time.sleep(DEADLINE)
@@ -224,13 +231,13 @@ async def test_an_answer_that_nobody_had_time_to_read_is_no_failure(hasty: Redis
 
 async def test_no_more_wait_than_may(own: tuple[RedisServer, RedisCounters]) -> None:
     server, counters = own
-    admission = await counters.admit(REQUESTS, ONE)
+    admission = await ask(counters, REQUESTS, ONE)
     server.freeze(frozen=True)
     for _ in range(MOST_WAITING):
         counters.settle(admission, 1, 1, final=True)
     assert counters.unsettled == 0
     with pytest.raises(CountersUnavailable, match="too many requests wait"):
-        await counters.admit(REQUESTS, ONE)
+        await ask(counters, REQUESTS, ONE)
     server.freeze(frozen=False)
 
 
@@ -239,7 +246,7 @@ async def test_a_server_that_forgot_the_script_is_told_it_again(
 ) -> None:
     server, counters = own
     server.client().script_flush()
-    verdicts = await asyncio.gather(*(counters.admit(REQUESTS, ONE) for _ in range(5)))
+    verdicts = await asyncio.gather(*(ask(counters, REQUESTS, ONE) for _ in range(5)))
     assert [verdict.blocked_by for verdict in verdicts] == [None] * 5
     assert await counters.levels(REQUESTS) == [6]
     assert counters.available
@@ -250,7 +257,7 @@ async def test_a_server_that_takes_nothing_is_away(own: tuple[RedisServer, Redis
     client = server.client()
     client.config_set("maxmemory", 1)
     with pytest.raises(CountersUnavailable, match="OutOfMemoryError"):
-        await counters.admit(rules(Limits(tokens_per_day=7)), ONE)
+        await ask(counters, rules(Limits(tokens_per_day=7)), ONE)
     failed = client.info("errorstats")["errorstat_OOM"]["count"]
     await eventually(
         "it is tried again, in vain", lambda: client.info("errorstats")["errorstat_OOM"]["count"] > failed
@@ -258,32 +265,58 @@ async def test_a_server_that_takes_nothing_is_away(own: tuple[RedisServer, Redis
     assert not counters.available
     client.config_set("maxmemory", 0)
     await back(counters)
-    assert (await counters.admit(rules(Limits(tokens_per_day=7)), ONE)).blocked_by is None
+    assert (await ask(counters, rules(Limits(tokens_per_day=7)), ONE)).blocked_by is None
     client.close()
 
 
 async def test_passwords_are_used_and_not_told() -> None:
     server = RedisServer("--requirepass", "open-sesame")
     right = RedisCounters(server.url.replace("//", "//:open-sesame@"), deadline=LENIENT)
-    assert (await right.admit(REQUESTS, ONE)).blocked_by is None
+    assert (await ask(right, REQUESTS, ONE)).blocked_by is None
     wrong = RedisCounters(server.url.replace("//", "//:open-simsim@"), deadline=LENIENT)
     with pytest.raises(CountersUnavailable, match="AuthenticationError") as refused:
-        await wrong.admit(REQUESTS, ONE)
+        await ask(wrong, REQUESTS, ONE)
     assert "simsim" not in repr(refused.value) + str(refused.value.__context__)
     await right.close()
     await wrong.close()
     server.stop()
 
 
+async def test_the_permissions_that_the_documentation_names_suffice(rig: RedisRig) -> None:
+    text = (MACHINE / "docs/quotas.md").read_text()
+    (permissions,) = re.findall(r"`(~gateway:\*[^`]*)`", text)
+    keys, *commands = permissions.split()
+    rig.client.acl_setuser(
+        "counter", enabled=True, passwords=["+secret"], keys=[keys.removeprefix("~")], commands=commands
+    )
+    url = rig.server.url.replace("//", "//counter:secret@")
+    counters = RedisCounters(url, renewal=0.01, deadline=LENIENT)
+    tight = rules(Limits(tokens_per_minute=1), model="other")
+    await ask(counters, EVERYTHING, ONE)
+    oversized = await ask(counters, tight, Estimate(5, 0))
+    assert (await ask(counters, tight, ONE)).blocked_by
+    counters.settle(oversized, 9, 9, final=True)
+    assert await counters.levels(tight) == [9]
+    renewals = rig.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    await eventually(
+        "a lease is renewed",
+        lambda: rig.client.info("commandstats")["cmdstat_evalsha"]["calls"] > renewals + 1,
+    )
+    assert counters.available
+    assert counters.unsettled == 0
+    await counters.close()
+    rig.client.acl_deluser("counter")
+
+
 async def test_what_a_dead_gateway_had_under_way_comes_back(rig: RedisRig) -> None:
     dead, alive = rig.make(), rig.make()
     for _ in range(3):
-        await dead.admit(OPEN, ONE)
+        await ask(dead, OPEN, ONE)
     await dead.close()
     rig.at(LEASE - 1)
-    assert (await alive.admit(OPEN, ONE)).blocked_by
+    assert (await ask(alive, OPEN, ONE)).blocked_by
     rig.at(LEASE)
-    assert (await alive.admit(OPEN, ONE)).blocked_by is None
+    assert (await ask(alive, OPEN, ONE)).blocked_by is None
     assert await alive.levels(OPEN) == [1]
     await alive.close()
 
@@ -292,7 +325,7 @@ async def test_what_is_under_way_for_long_goes_on_counting(rig: RedisRig) -> Non
     counters = RedisCounters(
         rig.server.url, clock="redis.call('GET', 'clock')", renewal=0.01, deadline=LENIENT
     )
-    first, second = [await counters.admit(OPEN, ONE) for _ in range(2)]
+    first, second = [await ask(counters, OPEN, ONE) for _ in range(2)]
     counters.settle(first, 1, 1, final=True)
     for seconds in range(LEASE // 2, 10 * LEASE, LEASE // 2):
         rig.at(seconds)
