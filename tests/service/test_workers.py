@@ -71,23 +71,25 @@ def many_files() -> Iterator[None]:
 
 
 async def test_each_worker_gets_its_share(tmp_path: Path, many_files: None) -> None:
-    """Whose a connection is, the kernel tells: which process holds the socket's inode."""
+    """Whose a connection is, the kernel tells: which process holds the socket's inode.
+
+    Each has had a request answered, so that it may stay for longer than one that waits for its first.
+    """
     with running(tmp_path, SERVER__WORKERS="4") as gateway, ExitStack() as opened:
         port = port_of(gateway.url)
+        clients = set()
         for _ in range(CONNECTIONS):
-            opened.enter_context(socket.create_connection(("127.0.0.1", port), DEADLINE))
+            sock = opened.enter_context(socket.create_connection(("127.0.0.1", port), DEADLINE))
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+            clients.add(sock.getsockname()[1])
         await eventually("all are accepted", lambda: waiting(port) == 0)
         workers = processes(gateway)
-        found = Counter(owners(port, workers.values()).values())
+        holders = owners(port, workers.values())
+        found = Counter(holders[client] for client in clients)
         shares = {worker: found[process] for worker, process in workers.items()}
-        assert sum(shares.values()) == CONNECTIONS
+        assert sum(shares.values()) == CONNECTIONS, shares
         even = CONNECTIONS / 4
-        assert [worker for worker, share in shares.items() if 0.7 * even <= share <= 1.3 * even] == [
-            1,
-            2,
-            3,
-            4,
-        ]
+        assert [0.7 * even <= shares[worker] <= 1.3 * even for worker in (1, 2, 3, 4)] == [True] * 4, shares
         await eventually(
             "the metrics tell it, too",
             lambda: by_worker(gateway, "gateway_worker_open_connections") == shares,

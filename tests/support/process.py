@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from tests.support.machine import PROJECT
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 """Deadlines for a loaded machine; a healthy process needs a small part of them."""
 
