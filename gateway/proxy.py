@@ -40,7 +40,7 @@ from gateway.upstreams.pool import Pool
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_LENGTH_DIGITS = 18  # the parser takes the largest number that it can count to for none
+_LENGTH_DIGITS = 19  # the parser takes the largest number that it can count to for none
 
 
 class Proxy:

@@ -12,7 +12,7 @@ from functools import lru_cache
 _PASSES, _DROPPED, _CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION = range(5)
 _CONTENT_TYPE, _CONTENT_ENCODING, _REQUEST_ID, _RETRY_AFTER, _RATE_LIMIT = range(5, 10)
 
-_LENGTH_DIGITS = 18
+_LENGTH_DIGITS = 19
 _FATES = {
     # of this connection only
     b"connection": _CONNECTION,

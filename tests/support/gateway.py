@@ -21,6 +21,10 @@ admin_listen = "127.0.0.1:0"
 
 [store]
 url = "sqlite:///{store}"
+
+# Tests ask for more in a minute than a project may by default.
+[limits]
+tokens_per_minute = 0
 """
 
 

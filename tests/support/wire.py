@@ -71,7 +71,7 @@ class Head:
             return BodyReader("chunked")
         if not lengths:
             return None
-        if len(lengths) > 1 or not re.fullmatch(r"[0-9]{1,18}", lengths[0]):
+        if len(lengths) > 1 or not re.fullmatch(r"[0-9]{1,19}", lengths[0]):
             raise WireError(f"Content-Length {lengths!r}")
         return BodyReader("length", int(lengths[0]))
 
