@@ -16,7 +16,7 @@ TOO_LARGE = (413, "BODY_TOO_LARGE")
 MALFORMED = (400, "HTTP_MALFORMED")
 
 
-@pytest.mark.parametrize("announced", [LIMIT + 1, 10**9, 10**18])
+@pytest.mark.parametrize("announced", [LIMIT + 1, 10**9, 10**18 - 1])
 @pytest.mark.parametrize("sent", [0, 1000, LIMIT])
 async def test_announced_as_too_large(announced: int, sent: int, start: Start, upstream: RawUpstream) -> None:
     stack = await start(max_body_bytes=LIMIT)
