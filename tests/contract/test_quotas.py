@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.rig import Rig, running_rig
+from tests.contract.rig import running_rig
 from tests.contract.test_error_table import ACTIONS
 from tests.contract.test_outages import shaped
 from tests.support.raw_client import RawResponse
@@ -109,7 +109,7 @@ async def test_requests_at_once(tmp_path: Path) -> None:
 )
 async def test_a_day(tmp_path: Path, limit: str, message: str) -> None:
     amount = "1000" if limit == "TOKENS_PER_DAY" else "0.0003"
-    with running_rig(tmp_path, **{f"LIMITS__{limit}": amount}) as rig:
+    with running_rig(tmp_path, None, **{f"LIMITS__{limit}": amount}) as rig:
         with rig.answering(reporting(1100)):
             assert (await rig.ask(rig.request())).status == 200
         wait = check_block(await rig.ask(rig.request()), message)
