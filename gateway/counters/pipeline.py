@@ -147,7 +147,6 @@ class Pipeline:
         """Each command's answer, or the server's error. Raises what befalls the connection."""
         pool: Any = self._redis.connection_pool  # parts of it have no types
         connection: AbstractConnection = await pool.get_connection()
-        whole = False
         try:
             answers = await _exchange(connection, self._known, batch)
             unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
@@ -155,11 +154,8 @@ class Pipeline:
                 again = await _exchange(connection, self._whole, [batch[number] for number in unknown])
                 for number, answer in zip(unknown, again, strict=True):
                     answers[number] = answer
-            whole = True
             return answers
         finally:
-            if not whole:  # an answer may still come, and would be taken for the next command's
-                await connection.disconnect(nowait=True)
             await pool.release(connection)
 
     def _lose(self, error: Exception) -> None:
@@ -179,7 +175,10 @@ class Pipeline:
 
 
 async def _exchange(connection: AbstractConnection, verb: bytes, batch: list[Command]) -> list[Any]:
-    """Send all commands in one write, and read as many answers."""
+    """Send all commands in one write, and read as many answers.
+
+    Given up in the middle of that, the connection is closed, so that no answer is left there for the next.
+    """
     packed = [b"*%d\r\n%b%b" % (2 + command.count, verb, command.arguments) for command in batch]
     await connection.send_packed_command(b"".join(packed))
     answers: list[Any] = []

@@ -3,7 +3,7 @@
 -- KEYS: what is counted, by the rules' names. ARGV: what to do; its numbers; reservations.
 --   admit   lease, then for each key: unit, buckets, limit, amount; one reservation
 --           -> now, number of the key that refuses (0: none), seconds until it lifts (-1: not by itself),
---              then for each key: its level, seconds until it is empty
+--              then for each key: its level, seconds until it is empty (0 where there is no unit)
 --   settle  since, then for each key: unit, buckets, limit, reserved, used; one reservation
 --   renew   lease; reservations that are still under way, of one key
 --   levels  for each key: unit, buckets -> for each key: its level
@@ -177,13 +177,12 @@ function act.admit()
         if refused_by == 0 and window.unit == 0 then
             redis.call('ZADD', window.key, now + lease, reservation)
             redis.call('EXPIRE', window.key, lease)
-            window.total = window.total + 1
         elseif refused_by == 0 then
             add(window, window.amount)
         end
         close(window)
-        table.insert(answer, window.total + window.debt)
-        table.insert(answer, window.unit == 0 and 0 or empties_in(window))
+        table.insert(answer, window.unit > 0 and window.total + window.debt or 0)
+        table.insert(answer, window.unit > 0 and empties_in(window) or 0)
     end
     return answer
 end
@@ -201,7 +200,7 @@ end
 
 function act.renew()
     for number = 3, #ARGV do
-        redis.call('ZADD', KEYS[1], 'XX', now + numbers[1], ARGV[number])
+        redis.call('ZADD', KEYS[1], now + numbers[1], ARGV[number])
     end
     redis.call('EXPIRE', KEYS[1], numbers[1])
 end

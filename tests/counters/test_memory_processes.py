@@ -92,6 +92,7 @@ async def test_killed_at_any_moment_a_process_leaves_windows_whole(tmp_path: Pat
                 assert said(process) == "counting"
             processes[0].kill()  # at a moment that nobody chose
             assert processes[1].poll() is None
+    counters = MemoryCounters(path)
     table = Table(path)
     cells = [window for span, window in table.windows() if span is not None]
     assert cells
@@ -99,7 +100,6 @@ async def test_killed_at_any_moment_a_process_leaves_windows_whole(tmp_path: Pat
         assert window[TOTAL] == sum(window[BUCKETS:])
         assert min(window) >= 0
     table.close()
-    counters = MemoryCounters(path)
     assert counters.levels([rule for rule in RULES if rule.span is None]) == [0, 0]
     day = next(rule for rule in RULES if rule.kind == "tokens_per_day")
     assert counters.levels([day])[0] > 0

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.counters.pipeline import DEADLINE, MOST_WAITING
+from gateway.counters.pipeline import DEADLINE, MOST_WAITING, Command, encoded
 from gateway.counters.redis import LEASE, RedisCounters
 from gateway.errors import CountersUnavailable
 from gateway.limits import Level, Limits
@@ -133,21 +133,43 @@ async def test_many_at_once_get_each_their_own_answer(rig: RedisRig) -> None:
     await there.close()
 
 
-async def test_a_request_that_is_given_up_reserves_nothing_and_disturbs_nobody(rig: RedisRig) -> None:
+TOKENS_AND_OPEN = rules(Limits(tokens_per_minute=1000, concurrent_requests=100))
+
+
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_request_that_is_given_up_reserves_nothing_and_disturbs_nobody(
+    rig: RedisRig, turns: int
+) -> None:
     counters = rig.make()
-    tokens = rules(Limits(tokens_per_minute=1000, concurrent_requests=100))
     await ask(counters, REQUESTS, ONE)
-    for turns in range(12):  # of the loop, before it is given up: until its answer is here
-        given_up = asyncio.create_task(ask(counters, tokens, Estimate(500, 0)))
-        for _ in range(turns):
-            await asyncio.sleep(0)
+    given_up = asyncio.create_task(ask(counters, TOKENS_AND_OPEN, Estimate(500, 0)))
+    for _ in range(turns):  # of the event loop
+        await asyncio.sleep(0)
+    given_up.cancel()
+    standing = (await ask(counters, REQUESTS, ONE)).request_standing
+    assert standing
+    assert standing.limit == 1000
+    await asyncio.wait([given_up])
+    if not given_up.cancelled():  # the server was quick
+        counters.settle(given_up.result(), 0, 0, final=True)
+    assert await counters.levels(TOKENS_AND_OPEN) == [0, 0]
+    await counters.close()
+
+
+async def test_a_request_that_is_given_up_in_the_moment_of_its_answer_reserves_nothing(rig: RedisRig) -> None:
+    counters = rig.make()
+    given_up = asyncio.create_task(ask(counters, TOKENS_AND_OPEN, Estimate(500, 0)))
+    await asyncio.sleep(0)
+
+    def answered(answer: object, error: CountersUnavailable | None) -> None:
+        assert not given_up.done()
         given_up.cancel()
-        standing = (await ask(counters, REQUESTS, ONE)).request_standing
-        assert standing
-        assert standing.limit == 1000
-        if await asyncio.wait([given_up]) and not given_up.cancelled():
-            counters.settle(given_up.result(), 0, 0, final=True)
-    assert await counters.levels(tokens) == [0, 0]
+
+    # Sent together with its question, and answered after it, but before it hears of its own answer.
+    counters._pipeline.submit(Command(encoded([b"0", b"levels", b""]), 3, answered))
+    await asyncio.wait([given_up])
+    assert given_up.cancelled()
+    assert await counters.levels(TOKENS_AND_OPEN) == [0, 0]
     await counters.close()
 
 
@@ -327,17 +349,47 @@ async def test_what_is_under_way_for_long_goes_on_counting(rig: RedisRig) -> Non
     )
     first, second = [await ask(counters, OPEN, ONE) for _ in range(2)]
     counters.settle(first, 1, 1, final=True)
+    key = f"gateway:{OPEN[0].name}"
     for seconds in range(LEASE // 2, 10 * LEASE, LEASE // 2):
         rig.at(seconds)
-        due = f"{int(rig.now) + LEASE}".encode()
-        key = f"gateway:{OPEN[0].name}"
+        if seconds == 5 * LEASE:
+            rig.client.delete(key)  # the server was started anew
+        leases = [(second.reservation, rig.now + LEASE)]
         await eventually(
             "its lease is renewed",
-            lambda: rig.client.zrange(key, 0, -1, withscores=True) == [(second.reservation, float(due))],  # noqa: B023
+            lambda: rig.client.zrange(key, 0, -1, withscores=True) == leases,  # noqa: B023
         )
-    assert await counters.levels(OPEN) == [1]
     counters.settle(second, 1, 1, final=True)
     assert await counters.levels(OPEN) == [0]
+    await counters.close()
+
+
+async def test_only_what_is_under_way_is_renewed(rig: RedisRig) -> None:
+    counters = RedisCounters(rig.server.url, renewal=0.01, deadline=LENIENT)
+    some = [await ask(counters, OPEN, ONE) for _ in range(3)]
+    for admission in some[1:]:
+        counters.settle(admission, 1, 1, final=True)
+    await counters.levels(OPEN)
+
+    def calls(command: str) -> int:
+        return int(rig.client.info("commandstats")[f"cmdstat_{command}"]["calls"])
+
+    renewals, leases = calls("evalsha"), calls("zadd")
+    await eventually("leases are renewed", lambda: calls("evalsha") > renewals + 5)
+    assert calls("zadd") - leases <= calls("evalsha") - renewals
+    await counters.close()
+
+
+async def test_a_clock_that_goes_back_by_far_begins_anew(rig: RedisRig) -> None:
+    counters = rig.make()
+    tokens = rules(Limits(tokens_per_minute=100))
+    rig.at(100_000)
+    await ask(counters, tokens, Estimate(100, 0))
+    rig.at(0)
+    assert (await ask(counters, tokens, Estimate(60, 0))).blocked_by is None
+    assert (await ask(counters, tokens, Estimate(60, 0))).retry_after == 61
+    rig.at(61)
+    assert await counters.levels(tokens) == [0]
     await counters.close()
 
 
