@@ -38,7 +38,14 @@ _SETTINGS = {
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "10000",
 }
-_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# asyncpg takes a connection that is cut at an unlucky moment for a mistake of its own.
+_FAULTS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 
 
 class PostgresStore(SqlStore):
