@@ -28,10 +28,15 @@ from benchmarks.subjects import (
     start_gateway,
     start_machine,
     start_nginx,
+    start_on_redis,
+    start_unaccounted,
 )
 
 OTHERS: dict[str, Start] = {"litellm": start_litellm, "portkey": start_portkey}
 """Measured only when asked for, in what they can be asked, over plain TCP."""
+
+ACCOUNTING: dict[str, Start] = {"unaccounted": start_unaccounted, "redis": start_on_redis}
+"""The gateway again, to see what counting and recording cost: over plain TCP, and nothing but requests."""
 
 BINARIES = PROJECT / "build" / "benchmarks"
 SECONDS, QUICK_SECONDS = 1.0, 0.7
@@ -57,6 +62,8 @@ class Run:
         for measurement in measurements:
             for subject in running[turn:] + running[:turn]:
                 if subject.name in OTHERS and not measurement.light:
+                    continue
+                if subject.name in ACCOUNTING and measurement.group not in ("unary", "latency"):
                     continue
                 if not measurement.fresh:
                     self._measure(measurement, subject)
@@ -90,6 +97,8 @@ def main() -> int:
     starts: dict[str, Start] = {"direct": start_direct, "nginx": start_nginx, "gateway": start_gateway}
     if args.forwarder:
         starts["forwarder"] = start_forwarder
+    if args.accounting:
+        starts |= ACCOUNTING
     starts |= {name: start for name, start in OTHERS.items() if getattr(args, name)}
     upstreams: list[Upstream] = [u for u in UPSTREAMS if u in args.upstreams.split(",")]
     with ExitStack() as stack:
@@ -117,6 +126,8 @@ def main() -> int:
     for name, value in report.circumstances().items():
         print(f"{'- ' if args.markdown else ''}{name}: {value}")
     print(f"\n{report.tables(run.repeats, list(starts), markdown=args.markdown)}")
+    for line in report.accounting(run.repeats):
+        print(line)
     for line in report.against_others(run.repeats, [name for name in starts if name in OTHERS]):
         print(line)
     if args.json:
@@ -136,6 +147,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--upstreams", default=",".join(UPSTREAMS), metavar="…", help="default: %(default)s")
     parser.add_argument(
         "--forwarder", action="store_true", help="beside it a bare forwarder: the loop's own cost"
+    )
+    parser.add_argument(
+        "--accounting",
+        action="store_true",
+        help="beside it the gateway without limits and usage, and with its limits on Redis",
     )
     parser.add_argument("--litellm", action="store_true", help="beside it LiteLLM's Gemini pass-through")
     parser.add_argument("--portkey", action="store_true", help="beside it Portkey's gateway")

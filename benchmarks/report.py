@@ -51,6 +51,23 @@ def against_others(repeats: Repeats, others: list[str]) -> list[str]:
     return lines
 
 
+def accounting(repeats: Repeats) -> list[str]:
+    """What limits and usage add to the gateway, counted by itself and by Redis, where that was measured."""
+    lines = []
+    for value, what in (("unary/64/cpu", "CPU per request at concurrency 64"), ("rate/p99", "p99 at 500/s")):
+        figure = next(figure for figure in all_figures() if figure.value == value)
+        for subject, where in (("gateway", "in memory"), ("redis", "on Redis")):
+            added = [
+                ours - bare
+                for repeat in repeats
+                for ours in values_of(figure, [repeat], "plain", subject)
+                for bare in values_of(figure, [repeat], "plain", "unaccounted")
+            ]
+            if spread := Spread.of(added):
+                lines.append(f"limits (counted {where}) and usage add {_spread(spread)} µs: {what}")
+    return lines
+
+
 def doubts(repeats: Repeats) -> list[str]:
     """Where the stub and the load client were as busy as their core allows, so that they set the limit."""
     return sorted(

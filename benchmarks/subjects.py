@@ -52,11 +52,14 @@ class Subject:
     """None for the stub itself."""
     chat: bool = False
     """It is asked in OpenAI's form, and converts: only small unary answers, their length unchecked."""
+    server: Program | None = None
+    """One that it needs, and that is not measured."""
 
     def stop(self) -> None:
         """Ends it, unless it is the stub."""
-        if self.program:
-            self.program.stop()
+        for program in (self.program, self.server):
+            if program:
+                program.stop()
 
 
 Start = Callable[[Machine, Upstream], Subject]
@@ -188,14 +191,43 @@ keys = ["env:BENCHMARK_UPSTREAM_KEY"]
 
 def start_gateway(machine: Machine, upstream: Upstream) -> Subject:
     """As an operator runs it, its access log into a pipe that is read."""
-    directory = machine.directory / f"gateway-{upstream}"
+    return _start_gateway(machine, upstream, "gateway")
+
+
+def start_unaccounted(machine: Machine, upstream: Upstream) -> Subject:
+    """The gateway without limits and without usage; see `benchmarks.unaccounted`."""
+    return _start_gateway(machine, upstream, "unaccounted", module="benchmarks.unaccounted")
+
+
+def start_on_redis(machine: Machine, upstream: Upstream) -> Subject:
+    """The gateway with its limits counted by a Redis server, which runs on the core of the helpers."""
+    port = programs.free_port()
+    command = f"redis-server --bind 127.0.0.1 --port {port} --save".split()
+    server = programs.start("redis-server", [*command, ""], machine.directory, core=machine.cores.helpers)
+    server.wait_for_port(port)
+    counters = f'\n[counters]\nurl = "redis://127.0.0.1:{port}"\n'
+    return _start_gateway(machine, upstream, "redis", more=counters, server=server)
+
+
+def _start_gateway(
+    machine: Machine,
+    upstream: Upstream,
+    name: str,
+    *,
+    module: str = "gateway",
+    more: str = "",
+    server: Program | None = None,
+) -> Subject:
+    """module: what is run to serve. more: tables at the end of the configuration."""
+    directory = machine.directory / f"{name}-{upstream}"
     configuration, token = directory / "gateway.toml", directory / "token"
     command = [sys.executable, "-m", "gateway"]
     environment = {"BENCHMARK_UPSTREAM_KEY": UPSTREAM_KEY, "PYTHONPATH": str(PROJECT)}
     if not directory.exists():
         directory.mkdir()
         text = _GATEWAY.format(directory=directory, base_url=machine.base_url(upstream))
-        configuration.write_text(text + (f'ca_file = "{machine.certificate}"\n' if upstream == "tls" else ""))
+        ca_file = f'ca_file = "{machine.certificate}"\n' if upstream == "tls" else ""
+        configuration.write_text(text + ca_file + more)
         made = subprocess.run(
             [*command, "credentials", "create", "--branch", "main", "--config", str(configuration)],
             cwd=PROJECT,
@@ -204,11 +236,11 @@ def start_gateway(machine: Machine, upstream: Upstream) -> Subject:
             check=False,
         )
         if made.returncode:
-            raise BenchmarkError(f"gateway: no credential: {made.stderr}")
+            raise BenchmarkError(f"{name}: no credential: {made.stderr}")
         token.write_text(made.stdout.strip())
     program = programs.start(
-        "gateway",
-        [*command, "serve", "--config", str(configuration)],
+        name,
+        [sys.executable, "-m", module, "serve", "--config", str(configuration)],
         machine.directory,
         core=machine.cores.subject,
         environment=environment,
@@ -216,7 +248,7 @@ def start_gateway(machine: Machine, upstream: Upstream) -> Subject:
     )
     port = int(program.wait_for_line(r"^gateway listening on http://127\.0\.0\.1:(\d+)$")[1])
     header = f"Authorization: Bearer {token.read_text()}"
-    return Subject("gateway", upstream, port, _PATH, (header,), program)
+    return Subject(name, upstream, port, _PATH, (header,), program, server=server)
 
 
 def versions() -> dict[str, str]:
