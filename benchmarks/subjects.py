@@ -176,10 +176,9 @@ admin_listen = "127.0.0.1:0"
 [store]
 url = "sqlite:///{directory}/gateway.db"
 
-# Counted, and never reached.
+# The limit that a project has by default, out of reach.
 [limits]
 tokens_per_minute = 1_000_000_000_000
-requests_per_minute = 1_000_000_000_000
 
 [[upstreams]]
 name = "stub"
