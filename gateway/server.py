@@ -1,4 +1,4 @@
-"""Build everything from the configuration, listen, serve until told to stop, drain, take everything down."""
+"""Everything between clients' sockets and upstreams, in one process: built, served, drained, taken down."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import asyncio
 import gc
 import logging
 import resource
-import signal
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from datetime import date
 
 from gateway.accounting import Accounting
-from gateway.admin import create_admin_app, serve_admin
 from gateway.branches import Branches
 from gateway.client_connection import LINGER_SECONDS
 from gateway.client_connection import Limits as ConnectionLimits
@@ -26,17 +22,15 @@ from gateway.config import Upstream as UpstreamSettings
 from gateway.deadlines import Timeouts
 from gateway.errors import ConfigurationError, StoreUnavailable
 from gateway.exchange import Exchange
-from gateway.exposition import Exposition
 from gateway.identity import Identity
 from gateway.limiter import Limiter
-from gateway.listeners import BACKLOG, bind, url
+from gateway.listeners import BACKLOG
 from gateway.machine import default_limits, open_counters, open_ledger, ship
-from gateway.notify import notify
 from gateway.observe import Observer
-from gateway.page import add_usage_page
+from gateway.process import first_of
 from gateway.proxy import Proxy
 from gateway.relay import Relay
-from gateway.stores import Store, open_store
+from gateway.stores import open_store
 from gateway.transfer import Rules
 from gateway.upstreams import Upstream, simulated
 from gateway.upstreams.pool import Pool, build
@@ -48,22 +42,8 @@ CUT_WINDOW_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Started:
-    """A gateway that takes requests, as its operator is told of it."""
-
-    config: Config
-    store: Store
-    addresses: Sequence[str]
-    """Where clients connect, as URLs."""
-    admin_address: str
-
-
-Announce = Callable[[Started], Awaitable[None]]
-
-
 class Gateway:
-    """Everything between sockets that clients connect to and upstreams, in one process."""
+    """Its methods are called in the order `build`, `listen`, `start`, `drain`, `close`."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -239,73 +219,6 @@ class Gateway:
         self.observer.finish(exchange)
 
 
-async def first_of(*waits: Awaitable[object]) -> None:
-    """Wait for whichever comes first."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-def catch_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Events that SIGTERM or SIGINT sets: `stop` at the first signal, `cut` at the second."""
-    stop, cut = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(
-            number, lambda: cut.set() if stop.is_set() else stop.set()
-        )
-    return stop, cut
-
-
-async def run(config: Config, announce: Announce) -> None:
-    """Serve in this process until SIGTERM or SIGINT, then drain; a second signal cuts the drain short.
-
-    `announce` is called when every address accepts connections and a signal ends the gateway gently.
-    Raises StoreError or ListenError when it can't start.
-    """
-    gateway = Gateway(config)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(gateway.close)
-        await gateway.build()
-        app = create_admin_app(
-            ready=lambda: (gateway.state == "serving", gateway.state),
-            exposition=Exposition(gateway.observer.snapshot),
-            store=gateway.store,
-            settings=config.admin,
-            listen=config.server.admin_listen,
-        )
-        add_usage_page(
-            app,
-            store=gateway.store,
-            snapshot=gateway.observer.snapshot,
-            counters=gateway.counters,
-            defaults=default_limits(config),
-            models=[model.id for model in config.catalog.models],
-        )
-        admin_address = await serve_admin(stack, config.server.admin_listen, app)
-        addresses = []
-        for listen in config.server.listen:
-            bound = await bind(listen)
-            await gateway.listen(bound)
-            addresses.append(url(config.server.scheme, listen, bound))
-        stop, cut = catch_signals()
-        await gateway.start()
-        warn(config)
-        await announce(Started(config, gateway.store, addresses, admin_address))
-        notify("READY=1")
-        await stop.wait()
-        notify("STOPPING=1")
-        await gateway.drain(cut)
-
-
-def warn(config: Config) -> None:
-    """Tell the operator what is allowed but probably not meant, and which models will be shut down."""
-    for notice in config.notices(date.today()):
-        _log.warning("%s", notice)
-
-
 def _raise_file_limit(connections: int) -> None:
     """A connection needs two files, its own and its upstream's; the usual soft limit is 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -316,12 +229,3 @@ def _raise_file_limit(connections: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
         if limit < wanted:
             _log.warning("open files are limited to %d: fewer than %d connections fit", limit, connections)
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """uvloop where it is installed, asyncio's own loop otherwise."""
-    try:
-        import uvloop  # noqa: PLC0415 - absent on some platforms
-    except ImportError:
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop

@@ -16,7 +16,7 @@ from gateway.listeners import another, bind, url
 from gateway.machine import default_limits, open_counters, ship
 from gateway.notify import notify
 from gateway.page import add_usage_page
-from gateway.server import Announce, Started, catch_signals, first_of, warn
+from gateway.process import Announce, Started, catch_signals, first_of, warn
 from gateway.stores import open_store
 from gateway.totals import Totals
 from gateway.worker_process import Worker

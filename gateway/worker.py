@@ -14,7 +14,8 @@ from pathlib import Path
 from gateway import control
 from gateway.config import Config
 from gateway.control import Report
-from gateway.server import Gateway, first_of
+from gateway.process import first_of
+from gateway.server import Gateway
 
 REPORT_SECONDS = 1.0
 """How old the parent's figures may be: what a killed worker has counted since is lost."""

@@ -9,7 +9,7 @@ import shlex
 import sys
 from functools import partial
 
-from gateway import server, tokens
+from gateway import process, single, tokens
 from gateway.cli import service, worker
 from gateway.cli.service import Say
 from gateway.config import load
@@ -32,13 +32,13 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Raises ConfigurationError; 1 when it can't start for another reason."""
     config = load(args.config, os.environ, service.settings(args))
     if config.server.workers == 1:
-        return service.run(lambda say: server.run(config, partial(_announce, say)), server.loop_factory())
+        return service.run(lambda say: single.run(config, partial(_announce, say)), process.loop_factory())
     supervisor = Supervisor(config, worker.command(args))
     # uvloop can't give a process its own group; the parent has little to do anyway.
     return service.run(lambda say: supervisor.run(partial(_announce, say)), asyncio.new_event_loop)
 
 
-async def _announce(say: Say, gateway: server.Started) -> None:
+async def _announce(say: Say, gateway: process.Started) -> None:
     """Say where it listens and, where there is no configuration file, how to start using it."""
     for address in gateway.addresses:
         say(f"gateway listening on {address}")
@@ -52,7 +52,7 @@ async def _announce(say: Say, gateway: server.Started) -> None:
         await _introduce(say, gateway)
 
 
-async def _introduce(say: Say, gateway: server.Started) -> None:
+async def _introduce(say: Say, gateway: process.Started) -> None:
     if gateway.config.upstreams[0].kind == "simulated":
         say("(set GEMINI_API_KEY before starting, and Google AI Studio answers instead)")
     if await gateway.store.credentials(DEFAULT_PROJECT):

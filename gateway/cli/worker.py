@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 
-from gateway import server, worker
+from gateway import process, worker
 from gateway.cli import service
 from gateway.config import load
 
@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
     channel = socket.socket(fileno=args.channel)
     sockets = [socket.socket(fileno=number) for number in args.sockets]
     return service.run(
-        lambda _: worker.run(config, sockets, channel), server.loop_factory(), process=f"worker {args.place}"
+        lambda _: worker.run(config, sockets, channel), process.loop_factory(), process=f"worker {args.place}"
     )

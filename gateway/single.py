@@ -1,0 +1,56 @@
+"""The gateway in one process: what clients connect to and the admin listener, until it is told to stop."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from gateway.admin import create_admin_app, serve_admin
+from gateway.config import Config
+from gateway.exposition import Exposition
+from gateway.listeners import bind, url
+from gateway.machine import default_limits
+from gateway.notify import notify
+from gateway.page import add_usage_page
+from gateway.process import Announce, Started, catch_signals, warn
+from gateway.server import Gateway
+
+
+async def run(config: Config, announce: Announce) -> None:
+    """Serve in this process until SIGTERM or SIGINT, then drain; a second signal cuts the drain short.
+
+    `announce` is called when every address accepts connections and a signal ends the gateway gently.
+    Raises StoreError or ListenError when it can't start.
+    """
+    gateway = Gateway(config)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(gateway.close)
+        await gateway.build()
+        app = create_admin_app(
+            ready=lambda: (gateway.state == "serving", gateway.state),
+            exposition=Exposition(gateway.observer.snapshot),
+            store=gateway.store,
+            settings=config.admin,
+            listen=config.server.admin_listen,
+        )
+        add_usage_page(
+            app,
+            store=gateway.store,
+            snapshot=gateway.observer.snapshot,
+            counters=gateway.counters,
+            defaults=default_limits(config),
+            models=[model.id for model in config.catalog.models],
+        )
+        admin_address = await serve_admin(stack, config.server.admin_listen, app)
+        addresses = []
+        for listen in config.server.listen:
+            bound = await bind(listen)
+            await gateway.listen(bound)
+            addresses.append(url(config.server.scheme, listen, bound))
+        stop, cut = catch_signals()
+        await gateway.start()
+        warn(config)
+        await announce(Started(config, gateway.store, addresses, admin_address))
+        notify("READY=1")
+        await stop.wait()
+        notify("STOPPING=1")
+        await gateway.drain(cut)
