@@ -32,8 +32,9 @@ from gateway.proxy import Proxy
 from gateway.relay import Relay
 from gateway.stores import open_store
 from gateway.transfer import Rules
-from gateway.upstreams import Upstream, simulated
-from gateway.upstreams.pool import Pool, build
+from gateway.upstreams import Upstream
+from gateway.upstreams.opening import open_upstream
+from gateway.upstreams.pool import Pool
 
 CUT_SECONDS = 2.0
 """How often the store is asked whose streams are to be ended."""
@@ -83,7 +84,6 @@ class Gateway:
         self.observer = Observer(models=models, shared=config.server.workers > 1)
         self._stack.push_async_callback(self.observer.close)
         pool = Pool([await self._upstream(settings) for settings in config.upstreams])
-        self._stack.callback(pool.close)
         self._relay = Relay(
             Rules(
                 Timeouts(
@@ -208,11 +208,9 @@ class Gateway:
         return limiter
 
     async def _upstream(self, settings: UpstreamSettings) -> Upstream:
-        port = 0
-        if settings.kind == simulated.KIND:
-            runner, port = await simulated.start(settings.pace / 1000)
-            self._stack.push_async_callback(runner.cleanup)
-        return build(settings, self.config.timeouts.connect, port)
+        upstream = await open_upstream(settings, self.config.timeouts.connect)
+        self._stack.push_async_callback(upstream.close)
+        return upstream
 
     def _record_malformed(self, exchange: Exchange) -> None:
         self.observer.begin()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.exchange import Route
@@ -26,9 +27,9 @@ class Kind(Protocol):
         """The header line that carries the upstream's key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Upstream:
-    """One configured upstream, everything built."""
+    """One configured upstream, everything built. Made, changed and closed by `opening`."""
 
     name: str
     kind: Kind
@@ -42,6 +43,13 @@ class Upstream:
     """Whether it is one for the model with that short id."""
     priority: int
     """Lower is asked first."""
+    life: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """What ends with it, beside its connections: tasks that renew its keys, a server of its own."""
+
+    async def close(self) -> None:
+        """Close its connections, whatever they are doing, and end what belongs to it."""
+        self.connector.close()
+        await self.life.aclose()
 
 
 class Target:

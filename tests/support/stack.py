@@ -36,8 +36,10 @@ from gateway.relay import Relay
 from gateway.secrets import Secret
 from gateway.stores import open_store
 from gateway.transfer import Rules
+from gateway.upstreams import Upstream
 from gateway.upstreams.connection import State
-from gateway.upstreams.pool import Pool, build
+from gateway.upstreams.opening import open_upstream
+from gateway.upstreams.pool import Pool
 from tests.support.census import Census, sockets
 from tests.support.eventually import eventually
 from tests.support.identity import issue
@@ -193,8 +195,9 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
         catalog = Catalog.build()
         observer = RecordingObserver(models={model.id for model in catalog.models}, log_fd=log.fileno())
         cleanup.push_async_callback(observer.close)
-        pool = Pool([_upstream(upstream_url, settings)])
-        cleanup.callback(pool.close)
+        upstream = await _upstream(upstream_url, settings)
+        cleanup.push_async_callback(upstream.close)
+        pool = Pool([upstream])
         relay = Relay(
             Rules(
                 Timeouts(
@@ -272,8 +275,8 @@ def _url(directory: Path) -> config.StoreUrl:
     return config.StoreUrl.parse(f"sqlite:///{directory / 'gateway.db'}")
 
 
-def _upstream(url: str, settings: Settings) -> Any:
-    return build(
+async def _upstream(url: str, settings: Settings) -> Upstream:
+    return await open_upstream(
         config.Upstream(
             name="studio",
             kind=settings.kind,

@@ -1,0 +1,45 @@
+"""From the settings of an upstream to one that can be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+from gateway import config
+from gateway.upstreams import Kind, Upstream, ai_studio, gateway, simulated
+from gateway.upstreams.connector import Connector
+
+_KINDS: dict[str, Kind] = {module.KIND: module for module in (ai_studio, gateway, simulated)}
+
+
+async def open_upstream(settings: config.Upstream, connect_timeout: float) -> Upstream:
+    """A configured upstream, ready to be asked; to be closed. A simulated one is started, too.
+
+    Raises OSError (ssl.SSLError among them) where a file that was there when it was checked is no more.
+    """
+    async with AsyncExitStack() as life:
+        base_url: str = settings.base_url
+        if settings.kind == simulated.KIND:
+            runner, port = await simulated.start(settings.pace / 1000)
+            life.push_async_callback(runner.cleanup)
+            base_url = f"http://127.0.0.1:{port}"
+        url = urlsplit(base_url)
+        assert url.hostname
+        tls = None
+        if url.scheme == "https":
+            # In a thread: reading all the system's authorities takes tens of milliseconds.
+            tls = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
+            tls.set_alpn_protocols(["http/1.1"])
+        return Upstream(
+            name=settings.name,
+            kind=_KINDS[settings.kind],
+            connector=Connector(url.hostname, url.port or (443 if tls else 80), tls, connect_timeout),
+            host=url.netloc.encode("ascii"),
+            path_prefix=url.path,
+            keys=settings.keys,
+            serves=settings.serves,
+            priority=settings.priority,
+            life=life.pop_all(),
+        )
