@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from gateway.alarms import UsageAlarms
 from gateway.exchange import Exchange
 from gateway.limiter import Limiter
+from gateway.metrics import Snapshot
 from gateway.observe import Observer
 from gateway.prices import Prices
 from gateway.recording import price, usage_record
@@ -15,8 +17,14 @@ from gateway.usage_record import UsageRecord
 class Ledger(Protocol):
     """Where the records of attempts go; see `ledger`."""
 
+    lost: int
+    """Records that were dropped."""
     full: bool
     """It can't keep any more for now."""
+
+    @property
+    def held_bytes(self) -> int:
+        """How much waits in memory."""
 
     def add(self, record: UsageRecord) -> None:
         """Keep a record. Never waits and never raises."""
@@ -42,11 +50,23 @@ class Accounting:
         self._ledger = ledger
         self._observer = observer
         self._refuse_when_full = refuse_when_full
+        self._alarms = UsageAlarms()
 
     @property
     def closed(self) -> bool:
         """Whether no request should be taken for now."""
         return self._refuse_when_full and self._ledger.full
+
+    def snapshot(self) -> Snapshot:
+        """What was counted until now, and how those are who keep it."""
+        snapshot = self._observer.snapshot()
+        snapshot.records_lost = self._ledger.lost
+        snapshot.unwritten_bytes = self._ledger.held_bytes
+        snapshot.spool_full = self._ledger.full
+        snapshot.unsettled = self._limiter.unsettled
+        snapshot.counters_away = self._limiter.counters_away
+        snapshot.store_away = self._limiter.store_away
+        return snapshot
 
     def begin(self) -> None:
         """A request was taken. Each `begin` needs its `finish`."""
@@ -57,6 +77,8 @@ class Accounting:
         asked = bool(exchange.upstream)
         if asked:
             price(exchange, self._prices)
+            if exchange.usage is None or exchange.unpriced:
+                self._alarms.look(exchange)
         self._limiter.settle(exchange)
         self._observer.finish(exchange)
         if asked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -19,7 +20,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from gateway import __version__
-from gateway.exchange import Ending
+from gateway.ledger import Shipper
 from gateway.metrics import BUCKETS, Histogram, Labels, Snapshot, Tally
 
 _BOUNDS = (*(str(bound) for bound in BUCKETS), "+Inf")
@@ -60,7 +61,35 @@ class Exposition(Collector):
         yield _requests(snapshot.tallies)
         yield _bytes(snapshot.tallies)
         yield from _tokens(snapshot.tallies)
+        yield from _unknown(snapshot.tallies)
+        yield from _keeping(snapshot)
         yield from _times(snapshot.tallies)
+
+
+class ShippingFigures(Collector):
+    """What the process of a machine that moves usage into the store knows of that."""
+
+    def __init__(self, shipper: Shipper) -> None:
+        self._shipper = shipper
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry, in a thread: it reads files."""
+        shipper = self._shipper
+        with suppress(OSError):  # what can't be read has no figure
+            size, records = shipper.backlog.look()
+            yield GaugeMetricFamily("gateway_spool_bytes", "Usage records on disk, in bytes.", size)
+            yield GaugeMetricFamily("gateway_spool_records", "Usage records on disk.", records)
+        yield GaugeMetricFamily(
+            "gateway_shipping_stopped", "1 while usage can't be moved into the store.", shipper.away
+        )
+        yield CounterMetricFamily(
+            "gateway_usage_records_stored_total", "Usage records moved into the store.", shipper.shipped
+        )
+        yield CounterMetricFamily(
+            "gateway_usage_records_rejected_total",
+            "Lines of the spool that are no records, or that the store can't keep.",
+            shipper.lost,
+        )
 
 
 def _requests(tallies: list[Tally]) -> Metric:
@@ -81,30 +110,66 @@ def _bytes(tallies: list[Tally]) -> Metric:
 
 def _tokens(tallies: list[Tally]) -> Iterator[Metric]:
     tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
-    unknown: defaultdict[str, int] = defaultdict(int)
     for tally in tallies:
         model = tally.labels.model
         if tally.reported:
             tokens[model, "input"] += tally.input_tokens
             tokens[model, "output"] += tally.output_tokens
             tokens[model, "cached"] += tally.cached_tokens
-        # Where no upstream was asked, or one answered with its error, nothing was used: that is known.
-        if tally.labels.upstream and tally.labels.ending != Ending.UPSTREAM_ERROR:
-            unknown[model] += tally.requests - tally.reported
     family = CounterMetricFamily(
         "gateway_tokens_total", "Tokens that upstreams reported.", labels=["model", "kind"]
     )
     for labels, value in tokens.items():
         family.add_metric(labels, value)
     yield family
+
+
+def _unknown(tallies: list[Tally]) -> Iterator[Metric]:
+    unknown: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+    unpriced: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+    for tally in tallies:
+        labels = tally.labels
+        if labels.upstream:  # where none was asked, nothing was used: that is known
+            # What was begun to be answered well should have told its usage; an error need not.
+            answered = "yes" if 200 <= labels.status < 300 else "no"
+            unknown[labels.model, labels.upstream, answered] += tally.requests - tally.reported
+        for what, requests in tally.unpriced.items():
+            unpriced[labels.model, labels.upstream, what] += requests
     family = CounterMetricFamily(
         "gateway_usage_unknown_requests_total",
         "Requests whose upstream reported no usage.",
-        labels=["model"],
+        labels=["model", "upstream", "answered"],
     )
-    for model, value in unknown.items():
-        family.add_metric([model], value)
+    for series, value in unknown.items():
+        family.add_metric(series, value)
     yield family
+    family = CounterMetricFamily(
+        "gateway_unpriced_requests_total",
+        "Requests that used something without a price.",
+        labels=["model", "upstream", "what"],
+    )
+    for series, value in unpriced.items():
+        family.add_metric(series, value)
+    yield family
+
+
+def _keeping(snapshot: Snapshot) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "gateway_usage_records_lost_total", "Usage records lost for want of room.", snapshot.records_lost
+    )
+    yield GaugeMetricFamily(
+        "gateway_usage_unwritten_bytes", "Usage records in memory, not on disk.", snapshot.unwritten_bytes
+    )
+    yield GaugeMetricFamily(
+        "gateway_spool_full", "1 while usage can't be written to disk.", snapshot.spool_full
+    )
+    yield CounterMetricFamily(
+        "gateway_unsettled_requests_total", "Requests whose end could not be counted.", snapshot.unsettled
+    )
+    yield GaugeMetricFamily(
+        "gateway_counters_away", "1 while the counters give no answer.", snapshot.counters_away
+    )
+    yield GaugeMetricFamily("gateway_store_away", "1 while the store gives no answer.", snapshot.store_away)
 
 
 def _times(tallies: list[Tally]) -> Iterator[Metric]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
@@ -21,6 +23,8 @@ from gateway.quota.rules import Rule, rules_for
 
 LOOK_SECONDS = 2.0
 """How often the store is asked whether a limit has changed."""
+STEADY_SECONDS = 10.0
+"""How long every verdict must have come before the counters are said to be back."""
 KNOWN_RULES = 10_000
 """For how many combinations of project, branch, credential and model their rules are remembered."""
 _WHOLE = frozenset({Ending.COMPLETE, Ending.SUSPECT, Ending.UPSTREAM_ERROR, Ending.UPSTREAM_ERROR_IN_STREAM})
@@ -50,6 +54,10 @@ class LimitsLookup(Protocol):
 class Counters(Protocol):
     """Where requests are counted; see `counters`."""
 
+    @property
+    def available(self) -> bool: ...
+    @property
+    def unsettled(self) -> int: ...
     def admit(self, rules: tuple[Rule, ...], estimate: Estimate) -> Admission | Awaitable[Admission]: ...
     def settle(
         self, admission: Admission, tokens: int | None, cost_nanos: int | None, *, final: bool
@@ -73,8 +81,21 @@ class Limiter:
         self._limits: Mapping[tuple[Level, str], Limits] = {}
         self._rules: dict[tuple[str, str, str, str], tuple[Rule, ...]] = {}
         self._estimator = Estimator()
-        self.away = False
-        """Whether the counters could not be asked lately."""
+        self.store_away = False
+        """Whether the store gave no answer when it was last asked for limits."""
+        self._told_away = False
+        self._missed_at = -math.inf
+        """When a verdict last failed to come."""
+
+    @property
+    def unsettled(self) -> int:
+        """Requests whose reservation stands, as their end could not be counted."""
+        return self._counters.unsettled
+
+    @property
+    def counters_away(self) -> bool:
+        """Whether the counters can't be asked, or could not lately."""
+        return not self._counters.available or time.monotonic() - self._missed_at < STEADY_SECONDS
 
     async def look(self) -> None:
         """Take up what has changed of the limits. Raises StoreUnavailable."""
@@ -90,7 +111,13 @@ class Limiter:
             try:
                 await self.look()
             except StoreUnavailable as error:
-                _log.warning("limits are not looked at: %s", error)
+                if not self.store_away:
+                    self.store_away = True
+                    _log.error("the store is away, limits stay as they were: %s", error)
+            else:
+                if self.store_away:
+                    self.store_away = False
+                    _log.warning("the store is back")
 
     def admit(self, exchange: Exchange, announced: int | None) -> Awaitable[None] | None:
         """Reserve what the request will probably use; `announced` is its body's length, where it says so.
@@ -136,8 +163,9 @@ class Limiter:
         try:
             admission = await verdict
         except CountersUnavailable as error:
-            if not self.away:
-                self.away = True
+            self._missed_at = time.monotonic()
+            if not self._told_away:
+                self._told_away = True
                 _log.error("counters are away: %s", error)
             if self._counters_away is None:
                 raise GatewayError(OVERLOADED) from None
@@ -145,8 +173,8 @@ class Limiter:
             meanwhile = counters.admit(rules, estimate)
             admission = meanwhile if isinstance(meanwhile, Admission) else await meanwhile
         else:
-            if self.away:
-                self.away = False
+            if self._told_away and not self.counters_away:
+                self._told_away = False
                 _log.warning("counters are back")
         self._take(exchange, counters, admission)
 

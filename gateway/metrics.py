@@ -64,6 +64,8 @@ class Tally:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    unpriced: dict[str, int] = field(default_factory=dict)
+    """Those that used something without a price, by what that is; see `prices`."""
     first_byte: Histogram = field(default_factory=Histogram)
     duration: Histogram = field(default_factory=Histogram)
 
@@ -76,6 +78,8 @@ class Tally:
         self.input_tokens += other.input_tokens
         self.output_tokens += other.output_tokens
         self.cached_tokens += other.cached_tokens
+        for what, requests in other.unpriced.items():
+            self.unpriced[what] = self.unpriced.get(what, 0) + requests
         self.first_byte.add(other.first_byte)
         self.duration.add(other.duration)
 
@@ -87,6 +91,26 @@ class Snapshot:
     open_requests: int = 0
     dropped_lines: int = 0
     tallies: list[Tally] = field(default_factory=list)
+    records_lost: int = 0
+    """Of usage."""
+    unwritten_bytes: int = 0
+    """Of records that wait in memory."""
+    spool_full: bool = False
+    """Records can't be written to disk."""
+    unsettled: int = 0
+    """Requests whose reservation stands, as their end could not be counted."""
+    counters_away: bool = False
+    store_away: bool = False
+
+    @property
+    def left(self) -> Snapshot:
+        """What stays of a process that ends: what it counted, not how it was."""
+        return Snapshot(
+            dropped_lines=self.dropped_lines,
+            tallies=self.tallies,
+            records_lost=self.records_lost,
+            unsettled=self.unsettled,
+        )
 
 
 class Metrics:
@@ -122,6 +146,8 @@ class Metrics:
             tally.input_tokens += usage.input
             tally.output_tokens += usage.output
             tally.cached_tokens += usage.cached
+        for what in exchange.unpriced:
+            tally.unpriced[what] = tally.unpriced.get(what, 0) + 1
 
     def tallies(self) -> list[Tally]:
         """Every tally there is. They go on counting: whoever reads them in another thread sees parts."""
@@ -142,6 +168,12 @@ def add_up(snapshots: Iterable[Snapshot]) -> Snapshot:
     for snapshot in snapshots:
         total.open_requests += snapshot.open_requests
         total.dropped_lines += snapshot.dropped_lines
+        total.records_lost += snapshot.records_lost
+        total.unwritten_bytes += snapshot.unwritten_bytes
+        total.spool_full |= snapshot.spool_full
+        total.unsettled += snapshot.unsettled
+        total.counters_away |= snapshot.counters_away
+        total.store_away |= snapshot.store_away
         for tally in snapshot.tallies:
             tallies.setdefault(tally.labels, Tally(tally.labels)).add(tally)
     total.tallies = list(tallies.values())

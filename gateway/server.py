@@ -70,7 +70,7 @@ class Gateway:
         self._stack.push_async_callback(self.store.close)
         if config.server.workers == 1:  # otherwise their parent does it
             # Closed after the ledger, so that what came last is in the store, too.
-            ship(config, self.store, self._stack)
+            self.shipper = ship(config, self.store, self._stack)
         identity = Identity(self.store)
         self._stack.push_async_callback(identity.close)
         branches = Branches(
@@ -97,6 +97,13 @@ class Gateway:
             )
         )
         limiter = await self._limiter()
+        self.accounting = Accounting(
+            prices=config.prices,
+            limiter=limiter,
+            ledger=open_ledger(config, self._stack),
+            observer=self.observer,
+            refuse_when_full=config.ledger.when_full == "refuse",
+        )
         self._proxy = Proxy(
             identity=identity,
             branches=branches,
@@ -104,13 +111,7 @@ class Gateway:
             pool=pool,
             relay=self._relay,
             limiter=limiter,
-            accounting=Accounting(
-                prices=config.prices,
-                limiter=limiter,
-                ledger=open_ledger(config, self._stack),
-                observer=self.observer,
-                refuse_when_full=config.ledger.when_full == "refuse",
-            ),
+            accounting=self.accounting,
             max_open=self._part(config.server.max_open_requests),
         )
         self._clients = ClientServer(

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from gateway.admin import create_admin_app, serve_admin
 from gateway.config import Config
-from gateway.exposition import Exposition
+from gateway.exposition import Exposition, ShippingFigures
 from gateway.listeners import bind, url
 from gateway.machine import default_limits
 from gateway.notify import notify
@@ -27,7 +27,7 @@ async def run(config: Config, announce: Announce) -> None:
         await gateway.build()
         app = create_admin_app(
             ready=lambda: (gateway.state == "serving", gateway.state),
-            exposition=Exposition(gateway.observer.snapshot),
+            exposition=Exposition(gateway.accounting.snapshot, ShippingFigures(gateway.shipper)),
             store=gateway.store,
             settings=config.admin,
             listen=config.server.admin_listen,

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from gateway import control
 from gateway.admin import create_admin_app, serve_admin
 from gateway.config import Config
-from gateway.exposition import Exposition
+from gateway.exposition import Exposition, ShippingFigures
 from gateway.listeners import another, bind, url
 from gateway.machine import default_limits, open_counters, ship
 from gateway.notify import notify
@@ -66,10 +66,10 @@ class Supervisor:
         async with AsyncExitStack() as stack:
             store = await open_store(self._config.store.url, self._config.store.password)
             stack.push_async_callback(store.close)
-            ship(self._config, store, stack)
+            shipper = ship(self._config, store, stack)
             app = create_admin_app(
                 ready=self._ready,
-                exposition=Exposition(self._totals.snapshot, self._totals),
+                exposition=Exposition(self._totals.snapshot, self._totals, ShippingFigures(shipper)),
                 store=store,
                 settings=self._config.admin,
                 listen=server.admin_listen,

@@ -48,8 +48,7 @@ class Totals(Collector):
         """Keep what a worker leaves behind."""
         with self._lock:
             if report := self._latest.pop(member, None):
-                left = Snapshot(dropped_lines=report.metrics.dropped_lines, tallies=report.metrics.tallies)
-                self._past = add_up([self._past, left])
+                self._past = add_up([self._past, report.metrics.left])
                 self._past_cpu_seconds[member.place] += report.cpu_seconds
 
     def restarted(self, place: int) -> None:

@@ -78,7 +78,7 @@ def _state(gateway: Gateway, *, leaving: bool) -> Report:
     resident_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return Report(
         leaving=leaving,
-        metrics=gateway.observer.snapshot(),
+        metrics=gateway.accounting.snapshot(),
         open_connections=gateway.open_connections,
         cpu_seconds=time.process_time(),
         resident_bytes=resident_pages * os.sysconf("SC_PAGE_SIZE"),

@@ -12,10 +12,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from gateway.exchange import Ending, Exchange, Route
-from gateway.exposition import Exposition
+from gateway.exposition import Exposition, ShippingFigures
+from gateway.ledger import Shipper
 from gateway.metrics import BUCKETS
 from gateway.observe import Observer
 from tests.support.finished import MODELS, documented, finished
+from tests.support.identity import opened
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -75,9 +77,13 @@ async def test_prometheus_can_read_every_format(observer: Observer, accept: str,
     assert all(family.documentation for family in families.values())
 
 
-async def test_every_metric_is_documented_with_its_type_unit_and_labels(observer: Observer) -> None:
-    observe(observer, finished())
-    text = render(observer)[0].decode()
+async def test_every_metric_is_documented_with_its_type_unit_and_labels(
+    observer: Observer, tmp_path: Path
+) -> None:
+    observe(observer, finished(unpriced=("model",)))
+    async with opened(tmp_path / "gateway.db") as store:
+        shipping = ShippingFigures(Shipper(tmp_path / "spool", store, retention_days=90))
+        text = Exposition(observer.snapshot, shipping).render("")[0].decode()
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     labels: dict[str, set[str]] = {name: set() for name in types}
     for name, inside in re.findall(r"^(\w+)(?:\{(.*)\})? \S+$", text, re.MULTILINE):
@@ -85,7 +91,8 @@ async def test_every_metric_is_documented_with_its_type_unit_and_labels(observer
         labels[family] |= set(re.findall(r'(\w+)="', inside)) - {"le"}
     on_page = {
         name.strip("`"): (kind, set(re.findall(r"`(\w+)`", names)))
-        for name, kind, unit, names, meaning in documented("Metrics")
+        for heading in ("Metrics", "Usage on its way to the store")
+        for name, kind, unit, names, meaning in documented(heading)
         if unit and meaning
     }
     assert {name: (types[name], labels[name]) for name in types} == on_page
@@ -165,21 +172,39 @@ async def test_bytes_and_tokens_add_up_over_all_endings(observer: Observer) -> N
 
 
 @pytest.mark.parametrize(
-    ("exchange", "unknown"),
+    ("exchange", "answered", "unanswered"),
     [
-        (finished(), 0),
-        (finished(usage=None), 1),
-        (finished(usage=None, ending=Ending.CLIENT_ABORTED, status=0), 1),
-        (finished(usage=None, ending=Ending.REFUSED, status=504, reason="UPSTREAM_TIMEOUT"), 1),
-        (finished(usage=None, ending=Ending.UPSTREAM_ERROR, status=429), None),
-        (finished(usage=None, ending=Ending.REFUSED, status=400, upstream=""), None),
+        (finished(), 0, None),
+        (finished(usage=None), 1, None),
+        (finished(usage=None, ending=Ending.SUSPECT), 1, None),
+        (finished(usage=None, ending=Ending.TRUNCATED), 1, None),
+        (finished(usage=None, ending=Ending.CLIENT_ABORTED), 1, None),
+        (finished(usage=None, ending=Ending.CLIENT_ABORTED, status=0), None, 1),
+        (finished(usage=None, ending=Ending.REFUSED, status=504, reason="UPSTREAM_TIMEOUT"), None, 1),
+        (finished(usage=None, ending=Ending.UPSTREAM_ERROR, status=429), None, 1),
+        (finished(usage=None, ending=Ending.UPSTREAM_ERROR, status=503), None, 1),
+        (finished(ending=Ending.UPSTREAM_ERROR, status=400), None, 0),
+        (finished(usage=None, ending=Ending.REFUSED, status=400, upstream=""), None, None),
     ],
 )
-async def test_usage_is_unknown_where_it_may_have_cost_something(
-    observer: Observer, exchange: Exchange, unknown: int | None
+async def test_usage_is_unknown_where_an_upstream_was_asked_and_told_none(
+    observer: Observer, exchange: Exchange, answered: int | None, unanswered: int | None
 ) -> None:
     observe(observer, exchange)
-    assert value(observer, "gateway_usage_unknown_requests_total", model="gemini-2-5-flash") == unknown
+    labels = {"model": "gemini-2-5-flash", "upstream": "studio"}
+    name = "gateway_usage_unknown_requests_total"
+    assert value(observer, name, answered="yes", **labels) == answered
+    assert value(observer, name, answered="no", **labels) == unanswered
+
+
+async def test_what_has_no_price_is_counted_by_what_it_is(observer: Observer) -> None:
+    both = finished(unpriced=("model", "google_search"), upstream="vertex")
+    observe(observer, finished(), both, finished(unpriced=("google_search",)), both)
+    assert series(observer, "gateway_unpriced_requests_total") == {
+        (("model", "gemini-2-5-flash"), ("upstream", "vertex"), ("what", "model")): 2,
+        (("model", "gemini-2-5-flash"), ("upstream", "vertex"), ("what", "google_search")): 2,
+        (("model", "gemini-2-5-flash"), ("upstream", "studio"), ("what", "google_search")): 1,
+    }
 
 
 async def test_clients_and_upstreams_cannot_make_series(observer: Observer) -> None:

@@ -13,6 +13,14 @@ from gateway.quota.rules import Rule
 class Counters(Protocol):
     """Counts for every process that is to hold to the same limits. For one event loop's thread only."""
 
+    @property
+    def available(self) -> bool:
+        """Whether they could be asked when that was last tried."""
+
+    @property
+    def unsettled(self) -> int:
+        """Requests that could not be settled: what they used beyond what was reserved is not counted."""
+
     def admit(self, rules: tuple[Rule, ...], estimate: Estimate) -> Admission | Awaitable[Admission]:
         """Judge a request by all rules at once: either everything is reserved, or nothing.
 

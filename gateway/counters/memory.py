@@ -86,6 +86,9 @@ class MemoryCounters:
     `clock` gives seconds since the epoch, and may go back: it is then as if it had stood still.
     """
 
+    available = True
+    unsettled = 0
+
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._table = Table(path)

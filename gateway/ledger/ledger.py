@@ -46,10 +46,17 @@ class Ledger:
         self._lines: deque[bytes] = deque()
         self._held = 0
         """Bytes of the lines."""
+        self._losing = False
+        """What is lost has been told of."""
         self._some = asyncio.Event()
         self._closing = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "ledger")
         self._writing = asyncio.get_running_loop().create_task(self._write_on())
+
+    @property
+    def held_bytes(self) -> int:
+        """How much waits in memory to be written."""
+        return self._held
 
     def add(self, record: UsageRecord) -> None:
         """Keep a record. Never waits and never raises; not after `close`."""
@@ -103,6 +110,7 @@ class Ledger:
         elif error is None and self.full:
             _log.warning("usage is written to the spool again; %d records have been lost by now", self.lost)
         self.full = error is not None
+        self._losing &= self.full
 
     def _encode(self) -> None:
         records, self._records = self._records, []
@@ -111,6 +119,9 @@ class Ledger:
         except UnicodeEncodeError:  # something that an upstream said is no text
             lines = b"".join(self._encoded(record) for record in records)
         if self._held + len(lines) > self._most_held:
+            if not self._losing:
+                self._losing = True
+                _log.error("usage is being lost: no more of it fits into memory")
             self.lost += len(records)
         elif lines:
             self._lines.append(lines)

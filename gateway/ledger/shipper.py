@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.errors import StoreError, StoreUnavailable
+from gateway.ledger.backlog import Backlog
 from gateway.ledger.segments import claimed, listed, read_lines
 from gateway.usage_record import UsageRecord
 
@@ -59,14 +60,15 @@ class Shipper:
         """Records that were new to the store."""
         self.lost = 0
         """Records that were no records, or that the store can't keep."""
-        self.waiting_bytes = 0
-        """The spool's size when it was last looked at."""
+        self.away = False
+        """The last attempt failed: the store gave no answer, or the spool could not be read."""
+        self.backlog = Backlog(folder)
+        """What waits to be moved."""
         self._folder = folder
         self._store = store
         self._retention_seconds = retention_days * _DAY_SECONDS
         self._clock = clock
         self._decoder = msgspec.json.Decoder(UsageRecord)
-        self._away = False
         self._unreadable: set[Path] = set()
         """Files that have been complained of."""
         self._closing = asyncio.Event()
@@ -91,13 +93,13 @@ class Shipper:
             try:
                 await self.ship()
             except (StoreUnavailable, OSError) as error:
-                if not self._away:
-                    self._away = True
+                if not self.away:
+                    self.away = True
                     _log.error("usage waits on disk: %s", error)
                 pause, backoff = backoff, min(2 * backoff, LAST_BACKOFF_SECONDS)
             else:
-                if self._away:
-                    self._away = False
+                if self.away:
+                    self.away = False
                     _log.warning("usage goes into the store again")
                 pause, backoff = LOOK_SECONDS, FIRST_BACKOFF_SECONDS
             if last:
@@ -121,7 +123,6 @@ class Shipper:
             found = listed(self._folder)
         except FileNotFoundError:  # nothing was ever used
             found = []
-        self.waiting_bytes = sum(size for _, size in found)
         return [path for path, _ in found][::-1]
 
     def _take(self, waiting: list[Path]) -> tuple[ExitStack, list[Path], list[UsageRecord]]:

@@ -93,6 +93,7 @@ async def test_a_full_spool_holds_some_in_memory_then_loses_and_counts(
     assert [record.getMessage() for record in caplog.records] == [
         "usage can't be written to the spool: 1000 bytes wait in it already; it waits in memory, "
         "which holds little",
+        "usage is being lost: no more of it fits into memory",
         f"usage is written to the spool again; {ledger.lost} records have been lost by now",
     ]
 

@@ -108,7 +108,9 @@ async def test_while_the_store_breaks_records_wait_and_then_go_in_once_in_order(
         records += await spooled(folder, 700)
     async with shipping(folder, watched) as shipper:
         await eventually("the trouble is told", lambda: len(caplog.records) == 1)
-        assert shipper.waiting_bytes > 2100 * 400
+        size, count = shipper.backlog.look()
+        assert (count, shipper.away) == (2100, True)
+        assert size > 2100 * 400
         taken = []
 
         def unheard() -> None:
@@ -119,6 +121,8 @@ async def test_while_the_store_breaks_records_wait_and_then_go_in_once_in_order(
         await eventually("the first are in the store, and nobody hears of it", lambda: bool(taken))
         watched.after = lambda: None
         await eventually("the spool is empty", lambda: not listed(folder))
+        await eventually("all is well", lambda: not shipper.away)
+        assert shipper.backlog.look() == (0, 0)
     assert [record for batch in watched.batches for record in batch] == records
     assert (await store.usage(await project_id(store), 0, NOON * 2)) == []
     assert [record.getMessage() for record in caplog.records] == [
