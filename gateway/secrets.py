@@ -13,13 +13,26 @@ _MAX_BYTES = 16384  # what fits into a request header
 
 
 class Secret:
-    """A secret and the reference it came from. `repr` and `str` hide it; only `reveal` tells it."""
+    """A secret and the reference it came from. `repr` and `str` hide it; only `reveal` tells it.
 
-    __slots__ = ("_value", "reference")
+    Two are equal that came from the same place with the same value.
+    """
 
-    def __init__(self, value: str | None, reference: str) -> None:
+    __slots__ = ("_value", "path", "reference")
+
+    def __init__(self, value: str | None, reference: str, path: Path | None = None) -> None:
         self._value = value
         self.reference = reference
+        self.path = path
+        """The file it was read from, if it was."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return (self._value, self.reference) == (other._value, other.reference)
+
+    def __hash__(self) -> int:
+        return hash((self._value, self.reference))
 
     def reveal(self) -> str:
         """The secret: visible ASCII characters, at least one. RuntimeError if it was left unread."""
@@ -38,21 +51,24 @@ class Secret:
         nor a reference that could be one.
         """
         scheme, _, name = reference.partition(":")
+        path = value = None
         if scheme == "env" and _VARIABLE.fullmatch(name):
             value = _from_environment(name, environ) if read else None
         elif scheme == "file" and name:
-            value = _from_file(reference, Path(name)) if read else None
+            path = Path(name)
         elif scheme == "credential" and _CREDENTIAL.fullmatch(name):
-            value = _from_file(reference, _credential_file(reference, name, environ)) if read else None
+            path = _credential_file(reference, name, environ) if read else None
         else:
             raise ValueError("expected env:NAME, file:PATH or credential:NAME, not a secret itself")
+        if path and read:
+            value = _from_file(reference, path)
         if value is None:
             return cls(None, reference)
         if not value:
             raise ValueError(f"{reference} is empty")
         if not _VALUE.fullmatch(value) or len(value) > _MAX_BYTES:
             raise ValueError(f"{reference} holds something other than one line of visible ASCII characters")
-        return cls(value.decode("ascii"), reference)
+        return cls(value.decode("ascii"), reference, path)
 
     def warning(self) -> str | None:
         """What is unsafe about where it is kept, if anything."""

@@ -9,7 +9,7 @@ import resource
 import socket
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from gateway.accounting import Accounting
@@ -32,9 +32,8 @@ from gateway.proxy import Proxy
 from gateway.relay import Relay
 from gateway.stores import open_store
 from gateway.transfer import Rules
-from gateway.upstreams import Upstream
-from gateway.upstreams.opening import open_upstream
 from gateway.upstreams.pool import Pool
+from gateway.upstreams.roster import Roster
 
 CUT_SECONDS = 2.0
 """How often the store is asked whose streams are to be ended."""
@@ -83,7 +82,9 @@ class Gateway:
         models = {model.id for model in config.catalog.models}
         self.observer = Observer(models=models, shared=config.server.workers > 1)
         self._stack.push_async_callback(self.observer.close)
-        pool = Pool([await self._upstream(settings) for settings in config.upstreams])
+        self._roster = Roster(config.timeouts.connect)
+        self._stack.push_async_callback(self._roster.close)
+        pool = Pool(await self._roster.take_up(config.upstreams))
         self._relay = Relay(
             Rules(
                 Timeouts(
@@ -161,6 +162,13 @@ class Gateway:
             await server.start_serving()
         self.state = "serving"
 
+    async def take_up(self, upstreams: Sequence[UpstreamSettings]) -> None:
+        """Send new requests to these upstreams alone; those under way end where they go.
+
+        Raises OSError where one can't be opened: then nothing changes.
+        """
+        self._proxy.pool.replace(await self._roster.take_up(upstreams))
+
     async def close(self) -> None:
         """Take everything down that was built."""
         await self._stack.aclose()
@@ -207,11 +215,6 @@ class Gateway:
         looking = asyncio.create_task(limiter.keep_looking())
         self._stack.callback(looking.cancel)
         return limiter
-
-    async def _upstream(self, settings: UpstreamSettings) -> Upstream:
-        upstream = await open_upstream(settings, self.config.timeouts.connect)
-        self._stack.push_async_callback(upstream.close)
-        return upstream
 
     def _record_malformed(self, exchange: Exchange) -> None:
         self.observer.begin()

@@ -148,6 +148,11 @@ class Upstream(Section, frozen=True):
     pace: Milliseconds = 0.0
     """Between two pieces of a simulated stream."""
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read when it is opened, besides its keys."""
+        return (self.ca_file,) if self.ca_file else ()
+
     def serves(self, model: str) -> bool:
         """Whether this upstream is one for the model with this short id."""
         return any(fnmatchcase(model, pattern) for pattern in self.models)

@@ -54,6 +54,7 @@ class Connector:
         self._idle_seconds = idle_seconds
         self._life_seconds = life_seconds
         self._max_open = max_open
+        self._max_idle = MAX_IDLE
         self._opening = 0
         self._idle: dict[UpstreamConnection, None] = {}
         """In the order in which they became idle."""
@@ -120,7 +121,7 @@ class Connector:
         if connection.state is not _IDLE:
             self.open.pop(connection, None)
             self._idle.pop(connection, None)
-        elif connection.idle_since >= self.open[connection] or len(self._idle) >= MAX_IDLE:
+        elif connection.idle_since >= self.open[connection] or len(self._idle) >= self._max_idle:
             connection.abort()
         else:
             self._idle[connection] = None
@@ -139,6 +140,18 @@ class Connector:
                 return
             del self._idle[connection]
             connection.abort()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a connection is open or being opened."""
+        return bool(self.open or self._opening)
+
+    def retire(self) -> None:
+        """Keep no connection any more: idle ones are closed now, each other one when its exchange is over."""
+        self._max_idle = 0
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
 
     def close(self) -> None:
         """Close every connection, whatever it is doing."""

@@ -1,4 +1,4 @@
-"""From the settings of an upstream to one that can be asked."""
+"""From the settings of an upstream to one that can be asked, and what of it other settings may change."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import ssl
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
+
+import msgspec
 
 from gateway import config
 from gateway.upstreams import Kind, Upstream, ai_studio, gateway, simulated
@@ -43,3 +45,15 @@ async def open_upstream(settings: config.Upstream, connect_timeout: float) -> Up
             priority=settings.priority,
             life=life.pop_all(),
         )
+
+
+def fixed(settings: config.Upstream) -> config.Upstream:
+    """What of the settings can't change while the upstream is open: all but what `adjust` takes up."""
+    return msgspec.structs.replace(settings, keys=(), models=("*",), priority=1)
+
+
+def adjust(upstream: Upstream, settings: config.Upstream) -> None:
+    """Take up what may have changed while it is open."""
+    upstream.keys = settings.keys
+    upstream.serves = settings.serves
+    upstream.priority = settings.priority

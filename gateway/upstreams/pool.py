@@ -17,9 +17,14 @@ class Pool:
     """The upstreams of this gateway, in order of priority."""
 
     def __init__(self, upstreams: Iterable[Upstream]) -> None:
-        self.upstreams = sorted(upstreams, key=lambda upstream: upstream.priority)
         self._targets: dict[str, Iterator[Target]] = {}
         """By model, its targets over and over."""
+        self.replace(upstreams)
+
+    def replace(self, upstreams: Iterable[Upstream]) -> None:
+        """Choose among these from now on: those that stay are the same objects, perhaps with other keys."""
+        self.upstreams = sorted(upstreams, key=lambda upstream: upstream.priority)
+        self._targets.clear()
 
     def choose(self, model: Model) -> Target:
         """Where a request for the model goes. Raises GatewayError where no upstream serves it."""

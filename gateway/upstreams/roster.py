@@ -1,0 +1,89 @@
+"""The upstreams of this process: opened, changed and closed as a configuration, and the next one, says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway import config
+from gateway.file_stamp import Stamp, stamps
+from gateway.upstreams import Upstream
+from gateway.upstreams.opening import adjust, fixed, open_upstream
+
+GRACE_SECONDS = 10.0
+"""For how long one that was removed may still be asked: by requests for which it had been chosen before."""
+LOOK_SECONDS = 1.0
+"""How often it is looked whether the last of them has ended."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    upstream: Upstream
+    settings: config.Upstream
+    """As far as they can't change while it is open."""
+    files: Mapping[Path, Stamp]
+
+
+class Roster:
+    """Who is open, and who leaves: closed when the last request that goes there has ended."""
+
+    def __init__(self, connect_timeout: float) -> None:
+        """connect_timeout: in seconds, for a new connection to any of them."""
+        self._connect_timeout = connect_timeout
+        self._members: dict[str, _Member] = {}
+        """By name."""
+        self._leaving: dict[asyncio.Task[None], Upstream] = {}
+
+    async def take_up(self, settings: Sequence[config.Upstream]) -> list[Upstream]:
+        """Have just these open, in this order.
+
+        One that goes on at the same place stays the same object, with its connections; its keys and what
+        decides who goes there may be others. Raises OSError where one can't be opened: then nothing changes.
+        """
+        members = {}
+        async with AsyncExitStack() as undo:
+            for each in settings:
+                files = stamps(each.files)
+                member = self._members.get(each.name)
+                if member is None or (member.settings, member.files) != (fixed(each), files):
+                    upstream = await open_upstream(each, self._connect_timeout)
+                    undo.push_async_callback(upstream.close)
+                    member = _Member(upstream, fixed(each), files)
+                members[each.name] = member
+            undo.pop_all()
+        # From here on nothing is awaited: no request sees one half.
+        for each in settings:
+            adjust(members[each.name].upstream, each)
+        for name, old in self._members.items():
+            if members.get(name) is not old:
+                self._let_go(old.upstream)
+        self._members = members
+        return [member.upstream for member in members.values()]
+
+    def _let_go(self, upstream: Upstream) -> None:
+        upstream.connector.retire()
+        task = asyncio.create_task(self._close_unused(upstream))
+        self._leaving[task] = upstream
+        task.add_done_callback(self._leaving.pop)
+
+    async def _close_unused(self, upstream: Upstream) -> None:
+        pause = GRACE_SECONDS
+        while pause:
+            await asyncio.sleep(pause)
+            pause = LOOK_SECONDS if upstream.connector.in_use else 0.0
+        await upstream.close()
+        _log.info("upstream %s, which was removed, is closed", upstream.name)
+
+    async def close(self) -> None:
+        """Close all of them, whatever they are doing."""
+        leaving = dict(self._leaving)
+        for task in leaving:
+            task.cancel()
+        for upstream in (*leaving.values(), *(member.upstream for member in self._members.values())):
+            await upstream.close()
+        self._members = {}
