@@ -59,8 +59,7 @@ def default_limits(config: Config) -> Limits:
 
 def open_ledger(config: Config, stack: AsyncExitStack) -> Ledger:
     """This process's way into the spool, until the stack is closed."""
-    part = -(-config.ledger.spool_bytes // config.server.workers)
-    ledger = Ledger(spool_folder(config.store.state_dir), part)
+    ledger = Ledger(spool_folder(config.store.state_dir), config.ledger.spool_bytes)
     stack.push_async_callback(ledger.close)
     return ledger
 
