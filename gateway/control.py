@@ -17,6 +17,8 @@ DRAIN = b"d"
 """Take nothing new, end when all is done."""
 CUT = b"c"
 """The same, without waiting for what is under way."""
+RELOAD = b"r"
+"""Read the configuration again."""
 _LENGTH_BYTES = 4
 
 

@@ -49,6 +49,12 @@ def catch_signals() -> tuple[asyncio.Event, asyncio.Event]:
     return stop, cut
 
 
+def catch_reload(config: Config, ask: Callable[[], None]) -> None:
+    """Have SIGHUP call `ask`. Without a file it ends the process, as a closed terminal means it to."""
+    if config.path:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, ask)
+
+
 def warn(config: Config) -> None:
     """Tell the operator what is allowed but probably not meant, and which models will be shut down."""
     for notice in config.notices(date.today()):

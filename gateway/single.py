@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from gateway.admin import create_admin_app, serve_admin
@@ -11,17 +13,21 @@ from gateway.listeners import bind, url
 from gateway.machine import default_limits
 from gateway.notify import notify
 from gateway.page import add_usage_page
-from gateway.process import Announce, Started, catch_signals, warn
+from gateway.process import Announce, Started, catch_reload, catch_signals, warn
+from gateway.reload import Reloader
 from gateway.server import Gateway
 
 
-async def run(config: Config, announce: Announce) -> None:
+async def run(config: Config, read: Callable[[], Config], announce: Announce) -> None:
     """Serve in this process until SIGTERM or SIGINT, then drain; a second signal cuts the drain short.
 
+    `read` gives the configuration as it is now, for SIGHUP and for changed files of secrets.
     `announce` is called when every address accepts connections and a signal ends the gateway gently.
     Raises StoreError or ListenError when it can't start.
     """
     gateway = Gateway(config)
+    reloader = Reloader(config, read, gateway.take_up)
+    catch_reload(config, reloader.ask)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(gateway.close)
         await gateway.build()
@@ -51,6 +57,8 @@ async def run(config: Config, announce: Announce) -> None:
         warn(config)
         await announce(Started(config, gateway.store, addresses, admin_address))
         notify("READY=1")
+        reloading = asyncio.create_task(reloader.run())
         await stop.wait()
+        reloading.cancel()
         notify("STOPPING=1")
         await gateway.drain(cut)

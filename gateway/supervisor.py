@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from gateway import control
 from gateway.admin import create_admin_app, serve_admin
-from gateway.config import Config
+from gateway.config import Config, Upstream
 from gateway.exposition import Exposition, ShippingFigures
 from gateway.listeners import another, bind, url
 from gateway.machine import default_limits, open_counters, ship
 from gateway.notify import notify
 from gateway.page import add_usage_page
-from gateway.process import Announce, Started, catch_signals, first_of, warn
+from gateway.process import Announce, Started, catch_reload, catch_signals, first_of, warn
+from gateway.reload import Reloader
 from gateway.stores import open_store
 from gateway.totals import Totals
 from gateway.worker_process import Worker
@@ -44,8 +45,10 @@ class Supervisor:
     sockets to accept from) are added.
     """
 
-    def __init__(self, config: Config, command: Sequence[str]) -> None:
+    def __init__(self, config: Config, read: Callable[[], Config], command: Sequence[str]) -> None:
+        """`read` gives the configuration as it is now."""
         self._config = config
+        self._reloader = Reloader(config, read, self._have_taken_up)
         self._command = command
         self._totals = Totals(config.server.workers)
         self._sockets: dict[int, list[socket.socket]] = {
@@ -63,6 +66,7 @@ class Supervisor:
         """
         server = self._config.server
         self._stop, self._cut = catch_signals()
+        catch_reload(self._config, self._reloader.ask)
         async with AsyncExitStack() as stack:
             store = await open_store(self._config.store.url, self._config.store.password)
             stack.push_async_callback(store.close)
@@ -96,8 +100,14 @@ class Supervisor:
             async with asyncio.TaskGroup() as keepers:
                 for worker in workers:
                     keepers.create_task(self._keep(worker))
+                reloading = keepers.create_task(self._reloader.run())
                 await self._stop.wait()
+                reloading.cancel()
                 await self._drain()
+
+    async def _have_taken_up(self, _upstreams: Sequence[Upstream]) -> None:
+        """Each worker reads for itself what has just been found good."""
+        self._tell(control.RELOAD)
 
     def _ready(self) -> tuple[bool, str]:
         if self._state == "serving" and not any(worker.serves for worker in self._workers):

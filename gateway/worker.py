@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,30 +15,38 @@ from gateway import control
 from gateway.config import Config
 from gateway.control import Report
 from gateway.process import first_of
+from gateway.reload import Reloader
 from gateway.server import Gateway
 
 REPORT_SECONDS = 1.0
 """How old the parent's figures may be: what a killed worker has counted since is lost."""
 
 
-async def run(config: Config, sockets: Iterable[socket.socket], channel: socket.socket) -> None:
+async def run(
+    config: Config, read: Callable[[], Config], sockets: Iterable[socket.socket], channel: socket.socket
+) -> None:
     """Serve until the parent says so or goes away, or SIGTERM or SIGINT comes; then drain.
 
-    A second signal changes nothing: a service manager may signal the parent and its workers alike, and the
-    parent tells them of it, too. Raises StoreError when it can't start.
+    A second signal changes nothing, nor does SIGHUP: a service manager may signal the parent and its workers
+    alike, and the parent tells them of it, too. `read` gives the configuration as it is now.
+    Raises StoreError when it can't start.
     """
     stop, cut = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    reader, writer = await asyncio.open_unix_connection(sock=channel)
-    obeying = asyncio.create_task(_obey(reader, stop, cut))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     gateway = Gateway(config)
+    reloader = Reloader(config, read, gateway.take_up, leads=False)
+    reader, writer = await asyncio.open_unix_connection(sock=channel)
+    obeying = asyncio.create_task(_obey(reader, reloader, stop, cut))
     try:
         await gateway.build()
         await gateway.listen(sockets)
         await gateway.start()
         reporting = asyncio.create_task(_report(gateway, writer, stop))
+        reloading = asyncio.create_task(reloader.run())
         await stop.wait()
+        reloading.cancel()
         await gateway.drain(cut)
         reporting.cancel()
     finally:
@@ -50,9 +58,14 @@ async def run(config: Config, sockets: Iterable[socket.socket], channel: socket.
         await writer.wait_closed()
 
 
-async def _obey(reader: asyncio.StreamReader, stop: asyncio.Event, cut: asyncio.Event) -> None:
+async def _obey(
+    reader: asyncio.StreamReader, reloader: Reloader, stop: asyncio.Event, cut: asyncio.Event
+) -> None:
     with suppress(ConnectionError):  # a parent that died with reports unread
         while command := await reader.read(1):
+            if command == control.RELOAD:
+                reloader.ask()
+                continue
             if command == control.CUT:
                 cut.set()
             stop.set()

@@ -30,10 +30,13 @@ def add(
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Raises ConfigurationError; 1 when it can't start for another reason."""
-    config = load(args.config, os.environ, service.settings(args))
+    read = partial(load, args.config, os.environ, service.settings(args))
+    config = read()
     if config.server.workers == 1:
-        return service.run(lambda say: single.run(config, partial(_announce, say)), process.loop_factory())
-    supervisor = Supervisor(config, worker.command(args))
+        return service.run(
+            lambda say: single.run(config, read, partial(_announce, say)), process.loop_factory()
+        )
+    supervisor = Supervisor(config, read, worker.command(args))
     # uvloop can't give a process its own group; the parent has little to do anyway.
     return service.run(lambda say: supervisor.run(partial(_announce, say)), asyncio.new_event_loop)
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import socket
 import sys
+from functools import partial
 
 from gateway import process, worker
 from gateway.cli import service
@@ -35,9 +36,12 @@ def command(args: argparse.Namespace) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until the parent ends it. Raises ConfigurationError; 1 when it can't start for another reason."""
-    config = load(args.config, os.environ, service.settings(args))
+    read = partial(load, args.config, os.environ, service.settings(args))
+    config = read()
     channel = socket.socket(fileno=args.channel)
     sockets = [socket.socket(fileno=number) for number in args.sockets]
     return service.run(
-        lambda _: worker.run(config, sockets, channel), process.loop_factory(), process=f"worker {args.place}"
+        lambda _: worker.run(config, read, sockets, channel),
+        process.loop_factory(),
+        process=f"worker {args.place}",
     )

@@ -74,6 +74,8 @@ class Config:
     upstreams: tuple[Upstream, ...]
     warnings: tuple[str, ...]
     """What is allowed but probably not meant, a line each."""
+    settings: Settings
+    """Every section as it was given, to be compared with another reading's."""
 
     def notices(self, today: date) -> list[str]:
         """What the operator should know: the warnings, and which models end, or have ended, by then."""
@@ -133,6 +135,7 @@ def load(
         timeouts=settings.timeouts,
         upstreams=settings.upstreams,
         warnings=tuple(_warnings(settings, models, secrets if serving else [])),
+        settings=settings,
     )
 
 
