@@ -55,6 +55,10 @@ def test_the_unit_starts_the_gateway_under_its_own_user_with_the_key_as_a_creden
     assert settings("LoadCredential") == ["gemini_api_key:/etc/gemini-gateway/gemini_api_key"]
 
 
+def test_a_reload_is_the_signal_that_the_gateway_takes_for_one() -> None:
+    assert settings("ExecReload") == ["/bin/kill -HUP $MAINPID"]
+
+
 def test_a_wrong_configuration_is_not_tried_again() -> None:
     assert settings("Restart") == ["on-failure"]
     assert settings("RestartPreventExitStatus") == ["2"]

@@ -1,4 +1,4 @@
-"""SIGHUP and changed files of secrets: upstreams as the file has them now are taken up, no request dropped."""
+"""SIGHUP and changed files of secrets: the upstreams of the file are taken up, and no request is dropped."""
 
 from __future__ import annotations
 
