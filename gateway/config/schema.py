@@ -145,6 +145,7 @@ class Upstream(Section, frozen=True):
     """None for a simulated one alone; several are used in turn."""
     models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("*",)
     priority: Count = 1
+    weight: Count = 1
     pace: Milliseconds = 0.0
     """Between two pieces of a simulated stream."""
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.exchange import Route
-from gateway.secrets import Secret
 from gateway.upstreams.connector import Connector
 
 KNOWN_HEADS = 32
@@ -23,8 +22,36 @@ class Kind(Protocol):
     def path(self, route: Route, model: str) -> str:
         """The absolute path, without a query, for the upstream's own name of the model."""
 
-    def authorization(self, key: Secret) -> bytes:
-        """The header line that carries the upstream's key."""
+    def authorization(self, credential: str) -> bytes:
+        """The header line that carries a key or token of the upstream's, with its line end."""
+
+
+class Key:
+    """What an upstream is asked with. It may be renewed at any time, and counts from the next request on."""
+
+    __slots__ = ("available", "line", "name")
+
+    def __init__(self, name: str, line: bytes = b"") -> None:
+        """Without a line it is one that no credential belongs to; see `lack` where one is still to come."""
+        self.name = name
+        """Its place in the upstream's list, from "1": no part of the secret, which may be told."""
+        self.line = line
+        """The whole header line that carries it, with its line end. Secret."""
+        self.available = True
+        """Whether the upstream may be asked with it."""
+
+    def renew(self, line: bytes) -> None:
+        """Ask with this from now on."""
+        self.line = line
+        self.available = True
+
+    def lack(self) -> None:
+        """There is nothing to ask with until it is renewed."""
+        self.line = b""
+        self.available = False
+
+    def __repr__(self) -> str:
+        return f"<Key {self.name}{'' if self.available else ' lacking'}>"
 
 
 @dataclass(slots=True, eq=False)
@@ -38,11 +65,14 @@ class Upstream:
     """The value of the Host header."""
     path_prefix: str
     """The path of the configured base URL, without a trailing slash."""
-    keys: tuple[Secret, ...]
+    keys: tuple[Key, ...]
+    """At least one."""
     serves: Callable[[str], bool]
     """Whether it is one for the model with that short id."""
     priority: int
     """Lower is asked first."""
+    weight: int
+    """Its share among those of one priority."""
     life: AsyncExitStack = field(default_factory=AsyncExitStack)
     """What ends with it, beside its connections: tasks that renew its keys, a server of its own."""
 
@@ -55,14 +85,14 @@ class Upstream:
 class Target:
     """Where requests go: an upstream, the key it is asked with, and its own name of the model."""
 
-    __slots__ = ("_heads", "_key", "model", "upstream")
+    __slots__ = ("_heads", "key", "model", "upstream")
 
-    def __init__(self, upstream: Upstream, key: Secret | None, model: str) -> None:
+    def __init__(self, upstream: Upstream, key: Key, model: str) -> None:
         self.upstream = upstream
+        self.key = key
         self.model = model
-        self._key = key
         self._heads: dict[tuple[str, str, str], bytes] = {}
-        """Request heads by what they depend on: most requests have one of a few."""
+        """Request heads up to the credential, by what they depend on: most requests have one of a few."""
 
     def request_head(self, route: Route) -> bytes:
         """Request line, Host and credential, each with its line end."""
@@ -72,11 +102,10 @@ class Target:
             if len(self._heads) >= KNOWN_HEADS:
                 self._heads.clear()
             head = self._heads[known] = self._head(route)
-        return head
+        return head + self.key.line
 
     def _head(self, route: Route) -> bytes:
         upstream = self.upstream
         query = f"?{route.query}" if route.query else ""
         path = f"{upstream.path_prefix}{upstream.kind.path(route, self.model)}{query}"
-        head = b"POST %b HTTP/1.1\r\nHost: %b\r\n" % (path.encode("ascii"), upstream.host)
-        return b"%b%b\r\n" % (head, upstream.kind.authorization(self._key)) if self._key else head
+        return b"POST %b HTTP/1.1\r\nHost: %b\r\n" % (path.encode("ascii"), upstream.host)

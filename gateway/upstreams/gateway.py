@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gateway.exchange import Route
-from gateway.secrets import Secret
 
 KIND = "gateway"
 
@@ -13,6 +12,6 @@ def path(route: Route, model: str) -> str:
     return f"/ai-gateway/gemini/{route.version or 'v1beta'}/models/{model}:{route.action}"
 
 
-def authorization(key: Secret) -> bytes:
-    """The one credential of a request, as a header line."""
-    return b"Authorization: Bearer " + key.reveal().encode("ascii")
+def authorization(credential: str) -> bytes:
+    """The one credential of a request, as a header line with its end."""
+    return f"Authorization: Bearer {credential}\r\n".encode("ascii")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway import config
-from gateway.upstreams import Kind, Upstream, ai_studio, gateway, simulated
+from gateway.secrets import Secret
+from gateway.upstreams import Key, Kind, Upstream, ai_studio, gateway, simulated
 from gateway.upstreams.connector import Connector
 
 _KINDS: dict[str, Kind] = {module.KIND: module for module in (ai_studio, gateway, simulated)}
@@ -34,26 +36,43 @@ async def open_upstream(settings: config.Upstream, connect_timeout: float) -> Up
             # In a thread: reading all the system's authorities takes tens of milliseconds.
             tls = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
             tls.set_alpn_protocols(["http/1.1"])
+        kind = _KINDS[settings.kind]
         return Upstream(
             name=settings.name,
-            kind=_KINDS[settings.kind],
+            kind=kind,
             connector=Connector(url.hostname, url.port or (443 if tls else 80), tls, connect_timeout),
             host=url.netloc.encode("ascii"),
             path_prefix=url.path,
-            keys=settings.keys,
+            keys=_keys(kind, settings.keys),
             serves=settings.serves,
             priority=settings.priority,
+            weight=settings.weight,
             life=life.pop_all(),
         )
 
 
 def fixed(settings: config.Upstream) -> config.Upstream:
     """What of the settings can't change while the upstream is open: all but what `adjust` takes up."""
-    return msgspec.structs.replace(settings, keys=(), models=("*",), priority=1)
+    return msgspec.structs.replace(settings, keys=(), models=("*",), priority=1, weight=1)
 
 
 def adjust(upstream: Upstream, settings: config.Upstream) -> None:
     """Take up what may have changed while it is open."""
-    upstream.keys = settings.keys
+    upstream.keys = _keys(upstream.kind, settings.keys, upstream.keys)
     upstream.serves = settings.serves
     upstream.priority = settings.priority
+    upstream.weight = settings.weight
+
+
+def _keys(kind: Kind, secrets: Sequence[Secret], old: Sequence[Key] = ()) -> tuple[Key, ...]:
+    """A key for each secret, or one that is none. What is asked with as before stays the same object."""
+    if not secrets:
+        return tuple(old) or (Key("1"),)
+    known = {key.line: key for key in old}
+    keys = []
+    for place, secret in enumerate(secrets, 1):
+        line = kind.authorization(secret.reveal())
+        key = known.pop(line, None) or Key("", line)
+        key.name = str(place)
+        keys.append(key)
+    return tuple(keys)

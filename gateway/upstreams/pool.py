@@ -41,4 +41,4 @@ class Pool:
         if upstream is None:
             raise GatewayError(MODEL_NOT_ON_ENDPOINT, {"model": model.id})
         name = model.upstream_name(upstream.kind.KIND)
-        return cycle([Target(upstream, key, name) for key in upstream.keys or (None,)])
+        return cycle([Target(upstream, key, name) for key in upstream.keys])

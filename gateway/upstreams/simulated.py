@@ -5,7 +5,6 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.exchange import Route
-from gateway.secrets import Secret
 from gateway.simulator import create_runner
 
 KIND = "simulated"
@@ -16,7 +15,7 @@ def path(route: Route, model: str) -> str:
     return f"/{route.version or 'v1beta'}/models/{model}:{route.action}"
 
 
-def authorization(key: Secret) -> bytes:
+def authorization(credential: str) -> bytes:
     """Never asked for: a simulated upstream has no key."""
     raise AssertionError("a simulated upstream has no key")
 
