@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-import uvloop
-
 from soak import report
 from soak.programs import Gateway, Upstream
 from soak.run import Soak
+from soak.stopping import run_until_stopped
 from tests.support.tls import make_certificates
 
 SECONDS = 600.0
@@ -23,26 +20,7 @@ SECONDS = 600.0
 def main() -> int:
     """0 when all went well, 1 otherwise, 128 and the signal's number when it was stopped."""
     args = _arguments()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_until_stopped(args))
-
-
-async def _until_stopped(args: argparse.Namespace) -> int:
-    loop = asyncio.get_running_loop()
-    soaking = asyncio.create_task(_soak(args))
-    stopped: list[int] = []
-
-    def stop(number: int) -> None:
-        stopped.append(number)
-        soaking.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
-    try:
-        return await soaking
-    except asyncio.CancelledError:
-        print("stopped", flush=True)
-        return 128 + stopped[0]
+    return run_until_stopped(_soak(args))
 
 
 async def _soak(args: argparse.Namespace) -> int:

@@ -21,6 +21,12 @@ def owners(port: int, processes: Iterable[int]) -> dict[int, int | None]:
     return {remote: holders.get(inode) for local, remote, inode in _sockets(_ESTABLISHED) if local == port}
 
 
+def outgoing(port: int, process: int) -> list[int]:
+    """The process's own ports of the open connections that it has made to that port of 127.0.0.1."""
+    holders = _holders([process])
+    return [local for local, remote, inode in _sockets(_ESTABLISHED) if remote == port and inode in holders]
+
+
 def waiting(port: int) -> int:
     """How many connections to that port of 127.0.0.1 nobody has accepted yet."""
     return sum(local == port and not inode for local, _, inode in _sockets(_ESTABLISHED))

@@ -1,0 +1,1 @@
+"""Do limits, usage and revocation hold on two machines with one PostgreSQL and one Redis?"""

@@ -1,0 +1,102 @@
+"""What goes wrong in the chaos: workers are killed, PostgreSQL and Redis are away for a time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
+
+from fleet.machines import Machine
+from tests.support.connection_owner import outgoing, owners
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One worker killed. Times are by the machine's monotonic clock, in seconds."""
+
+    machine: int
+    process: int
+    at: float
+    """Just before it was stopped; killed it was a moment later."""
+    clients: frozenset[int]
+    """The ports of the clients whose connections it had."""
+    upstream: frozenset[int]
+    """Its own ports of its connections to the upstream."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """When servers are to be away: from which share of the run, for how many seconds."""
+
+    begin: float
+    seconds: float
+    servers: tuple[str, ...]
+
+
+OUTAGES = (
+    Outage(0.10, 3.0, ("redis",)),
+    Outage(0.25, 5.0, ("postgres",)),
+    Outage(0.45, 3.0, ("redis",)),
+    Outage(0.60, 5.0, ("postgres",)),
+    Outage(0.80, 4.0, ("postgres", "redis")),
+)
+
+
+class Server(Protocol):
+    """One that can be away for a time."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+def kill(number: int, machine: Machine, process: int, upstream_port: int) -> Kill | None:
+    """`kill -9` of that worker of a machine; None where it has ended already.
+
+    It is stopped first, so that whose connections it has is known exactly.
+    """
+    at = monotonic()
+    try:
+        os.kill(process, signal.SIGSTOP)
+        clients = frozenset(owners(machine.port, [process]).items())
+        told = frozenset(outgoing(upstream_port, process))
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return None
+    return Kill(number, process, at, frozenset(port for port, owner in clients if owner == process), told)
+
+
+async def kill_on(
+    machines: Sequence[Machine], upstream_port: int, chance: random.Random, every: float
+) -> list[Kill]:
+    """Kill a worker every so many seconds, more or less, until cancelled; then return."""
+    kills: list[Kill] = []
+    try:
+        while True:
+            await asyncio.sleep(chance.uniform(0.5, 1.5) * every)
+            number = chance.randrange(len(machines))
+            machine = machines[number]
+            process = chance.choice(list(machine.workers().values()))
+            if done := kill(number, machine, process, upstream_port):
+                kills.append(done)
+    except asyncio.CancelledError:
+        return kills
+
+
+async def outages_on(servers: dict[str, Server], seconds: float, outages: Sequence[Outage] = OUTAGES) -> None:
+    """Have every outage of a run of that length, and end with every server running."""
+    begin = monotonic()
+    for outage in outages:
+        await asyncio.sleep(max(begin + outage.begin * seconds - monotonic(), 0.0))
+        away = [servers[name] for name in outage.servers]
+        try:
+            for server in away:
+                await asyncio.to_thread(server.stop)
+            await asyncio.sleep(outage.seconds)
+        finally:
+            for server in away:
+                await asyncio.to_thread(server.start)
