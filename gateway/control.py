@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.metrics import Snapshot
+from gateway.upstreams.target_state import TargetState
 
 DRAIN = b"d"
 """Take nothing new, end when all is done."""
@@ -29,6 +30,7 @@ class Report:
     leaving: bool
     """It will soon take no more connections."""
     metrics: Snapshot
+    targets: list[TargetState]
     open_connections: int
     cpu_seconds: float
     resident_bytes: int

@@ -34,6 +34,7 @@ from gateway.stores import open_store
 from gateway.transfer import Rules
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.roster import Roster
+from gateway.upstreams.target_state import TargetState
 
 CUT_SECONDS = 2.0
 """How often the store is asked whose streams are to be ended."""
@@ -62,12 +63,19 @@ class Gateway:
         """Of clients."""
         return len(self._clients.connections)
 
+    def targets(self) -> list[TargetState]:
+        """How each target is, in this process."""
+        return self._proxy.pool.targets()
+
     async def build(self) -> None:
         """Open the store and start upstreams. Raises StoreError or ConfigurationError; then call `close`."""
         config = self.config
-        self.store = await open_store(config.store.url, config.store.password)
+        several = config.server.workers > 1
+        # One of several is started again when it was killed, and then the store may be away: it says so to
+        # its clients. That the store was there at first has been seen by the parent.
+        self.store = await open_store(config.store.url, config.store.password, prepared=several)
         self._stack.push_async_callback(self.store.close)
-        if config.server.workers == 1:  # otherwise their parent does it
+        if not several:  # otherwise their parent does it
             # Closed after the ledger, so that what came last is in the store, too.
             self.shipper = ship(config, self.store, self._stack)
         identity = Identity(self.store)
@@ -77,10 +85,11 @@ class Gateway:
         )
         self._stack.push_async_callback(branches.close)
         default = config.branches.default
-        if not branches.named_by_host and await self.store.default_lineage(default) is None:
-            raise ConfigurationError(f'branches.default: project "default" has no branch "{default}"')
+        with suppress(StoreUnavailable):
+            if not branches.named_by_host and await self.store.default_lineage(default) is None:
+                raise ConfigurationError(f'branches.default: project "default" has no branch "{default}"')
         models = {model.id for model in config.catalog.models}
-        self.observer = Observer(models=models, shared=config.server.workers > 1)
+        self.observer = Observer(models=models, shared=several)
         self._stack.push_async_callback(self.observer.close)
         self._roster = Roster(config.timeouts.connect)
         self._stack.push_async_callback(self._roster.close)
@@ -211,7 +220,7 @@ class Gateway:
             defaults=default_limits(self.config),
             counters_away=counting.away,
         )
-        await limiter.look()
+        await limiter.look_or_wait()
         looking = asyncio.create_task(limiter.keep_looking())
         self._stack.callback(looking.cancel)
         return limiter

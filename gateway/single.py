@@ -35,6 +35,7 @@ async def run(config: Config, read: Callable[[], Config], announce: Announce) ->
             ready=lambda: (gateway.state == "serving", gateway.state),
             exposition=Exposition(gateway.accounting.snapshot, ShippingFigures(gateway.shipper)),
             store=gateway.store,
+            targets=gateway.targets,
             settings=config.admin,
             listen=config.server.admin_listen,
         )
@@ -43,6 +44,7 @@ async def run(config: Config, read: Callable[[], Config], announce: Announce) ->
             store=gateway.store,
             snapshot=gateway.observer.snapshot,
             counters=gateway.counters,
+            targets=gateway.targets,
             defaults=default_limits(config),
             models=[model.id for model in config.catalog.models],
         )

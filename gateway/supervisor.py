@@ -75,6 +75,7 @@ class Supervisor:
                 ready=self._ready,
                 exposition=Exposition(self._totals.snapshot, self._totals, ShippingFigures(shipper)),
                 store=store,
+                targets=self._totals.targets,
                 settings=self._config.admin,
                 listen=server.admin_listen,
             )
@@ -83,6 +84,7 @@ class Supervisor:
                 store=store,
                 snapshot=self._totals.snapshot,
                 counters=open_counters(self._config, stack).counters,
+                targets=self._totals.targets,
                 defaults=default_limits(self._config),
                 models=[model.id for model in self._config.catalog.models],
             )

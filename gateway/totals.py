@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from gateway.control import Report
 from gateway.metrics import Snapshot, add_up
+from gateway.upstreams.target_state import TargetState, merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class Totals(Collector):
         """All together."""
         with self._lock:
             return add_up([self._past, *(report.metrics for report in self._latest.values())])
+
+    def targets(self) -> list[TargetState]:
+        """All workers' view of the targets."""
+        with self._lock:
+            return merge(report.targets for report in self._latest.values())
 
     def collect(self) -> Iterator[Metric]:
         """What is told of each worker by itself. Called by the registry."""

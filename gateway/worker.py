@@ -92,6 +92,7 @@ def _state(gateway: Gateway, *, leaving: bool) -> Report:
     return Report(
         leaving=leaving,
         metrics=gateway.accounting.snapshot(),
+        targets=gateway.targets(),
         open_connections=gateway.open_connections,
         cpu_seconds=time.process_time(),
         resident_bytes=resident_pages * os.sysconf("SC_PAGE_SIZE"),

@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.admin import branches, limits, usage
+from gateway.admin import branches, limits, upstreams, usage
 from gateway.admin.guard import Guard
 from gateway.admin.openapi import document
-from gateway.admin.operation import BODY_BYTES, answering
+from gateway.admin.operation import BODY_BYTES, Targets, answering
 from gateway.admin.refusals import Handler, tell_why
 from gateway.config import Admin, Listen
 from gateway.exposition import Exposition
@@ -20,7 +20,7 @@ from gateway.http_log import http_log
 from gateway.listeners import BACKLOG, bind, url
 from gateway.stores import Store
 
-OPERATIONS = (*branches.OPERATIONS, *limits.OPERATIONS, *usage.OPERATIONS)
+OPERATIONS = (*branches.OPERATIONS, *limits.OPERATIONS, *usage.OPERATIONS, *upstreams.OPERATIONS)
 """All of the admin API."""
 
 
@@ -45,6 +45,7 @@ def create_admin_app(
     ready: Callable[[], tuple[bool, str]],
     exposition: Exposition,
     store: Store,
+    targets: Targets,
     settings: Admin,
     listen: Listen,
 ) -> web.Application:
@@ -82,9 +83,10 @@ def create_admin_app(
     app.router.add_get("/api/v2/openapi.json", openapi)
     changing = asyncio.Lock()
     for operation in OPERATIONS:
-        app.router.add_route(operation.method, operation.path, answering(operation, store, changing))
+        handler = answering(operation, store, targets, changing)
+        app.router.add_route(operation.method, operation.path, handler)
         if operation.method == "GET":
-            app.router.add_head(operation.path, answering(operation, store, changing))
+            app.router.add_head(operation.path, handler)
     app.on_response_prepare.append(_finish_head)
     return app
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from gateway.admin.refusals import Handler, Refused
 from gateway.admin.schema import Answer, NoQuery, Request
 from gateway.errors import printable
 from gateway.stores import Store
+from gateway.upstreams.target_state import TargetState
 
 PROJECT = "/api/v2/projects/{project}"
 ACTOR = "admin"
@@ -22,6 +23,8 @@ ACTOR = "admin"
 BODY_BYTES = 64 * 1024
 """The largest body that is read."""
 
+Targets = Callable[[], Sequence[TargetState]]
+"""How all targets are now, each once."""
 Query = TypeVar("Query", bound=Request)
 Body = TypeVar("Body", bound=Request | None)
 
@@ -31,6 +34,7 @@ class Call(Generic[Query, Body]):
     """One request for an operation: everything of it has the form that the operation wants."""
 
     store: Store
+    targets: Targets
     changing: asyncio.Lock
     """Held by what reads what it is about to change."""
     path: Mapping[str, str]
@@ -58,13 +62,13 @@ class Operation:
     """Whether it can go against what is there."""
 
 
-def answering(operation: Operation, store: Store, changing: asyncio.Lock) -> Handler:
+def answering(operation: Operation, store: Store, targets: Targets, changing: asyncio.Lock) -> Handler:
     """What answers requests for the operation. Raises Refused and StoreError."""
 
     async def handle(request: web.Request) -> web.Response:
         query = _query(request, operation.query)
         body = await _body(request, operation.body)
-        answer = await operation.run(Call(store, changing, request.match_info, query, body))
+        answer = await operation.run(Call(store, targets, changing, request.match_info, query, body))
         if answer is None:
             return web.Response(status=operation.status)
         return web.Response(

@@ -16,6 +16,7 @@ from gateway.config.schema import Dollars
 from gateway.limits import Amount
 from gateway.stores import MAIN_BRANCH, PrincipalType
 from gateway.stores.rows import NAME, SCOPE, SCOPES, TITLE_LENGTH, UsageBy
+from gateway.upstreams.target_state import State
 
 _LONGEST_SECONDS = 36500 * 86400
 
@@ -205,6 +206,33 @@ class UsageAnswer(Answer, frozen=True):
     usage: list[Usage]
 
 
+class Target(Answer, frozen=True):
+    """An upstream, one of its keys and a model: how it has been of late, in all processes together."""
+
+    upstream: str
+    kind: str
+    key: Annotated[str, Meta(description="Its place in the upstream's list, from 1.")]
+    model: str
+    priority: int
+    weight: int
+    state: State
+    cause: Annotated[
+        str | None, Meta(description="Why it is not ready.", examples=["quota", "overload", "key"])
+    ]
+    until: Annotated[Time | None, Meta(description="It is not asked before then.")]
+    in_flight: Annotated[int, Meta(description="Requests that it has not answered whole.")]
+    requests: Annotated[int, Meta(description="Recent ones, which the rest is about.")]
+    error_share: Annotated[float, Meta(description="Of them, those that spoke against it: 0 to 1.")]
+    first_byte_p50_seconds: float | None
+    first_byte_p95_seconds: float | None
+
+
+class TargetsAnswer(Answer, frozen=True):
+    """All targets that were asked lately, in order of upstream, key and model."""
+
+    targets: list[Target]
+
+
 class AuditQuery(Request, frozen=True):
     """Which part of the audit trail."""
 
@@ -232,6 +260,6 @@ class AuditAnswer(Answer, frozen=True):
     audit: list[AuditEntry]
 
 
-def at(seconds: int) -> datetime:
+def at(seconds: float) -> datetime:
     """Seconds since the epoch as a time in UTC."""
     return datetime.fromtimestamp(seconds, UTC)

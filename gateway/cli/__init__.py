@@ -17,10 +17,11 @@ from gateway.cli import (
     projects,
     serve,
     simulate,
+    upstreams,
     usage,
     worker,
 )
-from gateway.cli.management import fail
+from gateway.cli.management import Parser, fail
 from gateway.errors import ConfigurationError
 
 
@@ -28,11 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. The exit code: 0 done, 1 it failed, 2 the configuration or the call is wrong."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, metavar="FILE", help="the configuration, a TOML file")
-    parser = argparse.ArgumentParser(prog="gateway", description="A gateway for Google's Gemini API.")
+    parser = Parser(
+        prog="gateway",
+        description="A gateway for Google's Gemini API.",
+        epilog="Exit codes: 0 done; 1 refused or failed, such as what is named not being there; 2 the call or "
+        "the configuration is wrong. One line on standard error says why, and nothing is changed then.",
+    )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, check_config, branches, credentials, projects, limits, usage, models, worker):
+    for command in (serve, check_config, branches, credentials, projects, limits, usage, models, upstreams):
         command.add(subparsers, common)
+    worker.add(subparsers, common)
     simulate.add(subparsers)
     args = parser.parse_args(argv)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from gateway.page.content import Sources, gather
 from gateway.page.fullness import Levels, LimitLevels
 from gateway.page.selection import BadSelection
 from gateway.stores import Store
+from gateway.upstreams.target_state import TargetState
 
 __all__ = ["Levels", "add_usage_page"]
 
@@ -38,6 +39,7 @@ def add_usage_page(
     store: Store,
     snapshot: Callable[[], Snapshot],
     counters: Levels,
+    targets: Callable[[], Sequence[TargetState]],
     defaults: Limits,
     models: Collection[str],
     clock: Callable[[], float] = time.time,
@@ -45,12 +47,12 @@ def add_usage_page(
 ) -> None:
     """Add the page, and what samples snapshots for it while the application runs.
 
-    `defaults` are the configuration's limits, for projects; `models` the catalog's short ids; `clock` gives
-    seconds since the epoch, `timer` seconds that never go back. The page shows names and what was used: it is
-    for who has the admin token.
+    `targets` tells how all targets are, each once; `defaults` are the configuration's limits, for projects;
+    `models` the catalog's short ids; `clock` gives seconds since the epoch, `timer` seconds that never go
+    back. The page shows names and what was used: it is for who has the admin token.
     """
     sampler = Sampler(snapshot, timer)
-    sources = Sources(store, sampler, LimitLevels(store, counters, defaults, models), clock)
+    sources = Sources(store, sampler, LimitLevels(store, counters, defaults, models), targets, clock)
 
     async def usage(request: web.Request) -> web.Response:
         try:

@@ -13,6 +13,7 @@ from gateway.page.fullness import Fullness, LimitLevels
 from gateway.page.periods import Window
 from gateway.page.selection import Selection
 from gateway.stores.rows import Branch, Credential, Project, Store, UsageBy
+from gateway.upstreams.target_state import State, TargetState
 
 MODELS = 50
 """Beside the catalog's: clients may choose the names of some."""
@@ -34,6 +35,8 @@ class Content:
     activity: Activity
     fullness: Fullness | None
     """None: the counters can't be reached."""
+    targets: Sequence[TargetState]
+    """Of the whole gateway, those that are not ready first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Sources:
     store: Store
     sampler: Sampler
     limits: LimitLevels
+    targets: Callable[[], Sequence[TargetState]]
     clock: Callable[[], float]
     """Seconds since the epoch."""
 
@@ -81,6 +85,7 @@ async def gather(sources: Sources, selection: Selection) -> Content:
         found=found,
         activity=sources.sampler.activity(),
         fullness=fullness,
+        targets=sorted(sources.targets(), key=lambda one: one.state is State.READY),
     )
 
 

@@ -17,12 +17,14 @@ from gateway.page.periods import Period
 from gateway.page.selection import GROUPINGS
 from gateway.quota.rules import Kind
 from gateway.stores.rows import UsageBy
+from gateway.upstreams.target_state import State
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 CREDENTIALS = 100
 LIMITS = 50
+TARGETS = 50
 """How many are shown: the API and the command line show all."""
 
 _LEAST_TOKENS = 10
@@ -44,6 +46,13 @@ _ENDINGS = {
     Ending.SUSPECT: "ended without a finish reason",
     Ending.CLIENT_ABORTED: "left by the client",
     Ending.DEADLINE: "cut off by a deadline",
+}
+_STATES = {
+    State.READY: "ready",
+    State.TRIAL: "tried by one request",
+    State.COOLING: "cooling down",
+    State.OUT: "key refused",
+    State.UNAVAILABLE: "no key to ask with",
 }
 
 _STYLE = files(__package__).joinpath("templates", "style.css").read_text("utf-8")
@@ -103,6 +112,7 @@ def page(content: Content) -> str:
                 Level.CREDENTIAL: credentials,
             },
             limits_shown=LIMITS,
+            targets_shown=TARGETS,
             credentials=sorted(
                 content.credentials, key=lambda one: (state(one, content.now) != "active", -one.created)
             )[:CREDENTIALS],
@@ -136,8 +146,11 @@ def _environment() -> Environment:
         units.in_unit,
         units.percent,
         units.rate,
+        units.share,
         units.machine_time,
         units.minute,
+        units.second,
+        units.seconds,
         chart.bars,
         state,
     )
@@ -146,6 +159,7 @@ def _environment() -> Environment:
         "style": Markup(_STYLE),  # noqa: S704 - the package's own file
         "endings": _ENDINGS,
         "kinds": _KINDS,
+        "states": _STATES,
         "short_number": units.short,
         "number": units.number,
         "dollars": units.dollars,

@@ -59,10 +59,20 @@ def percent(part: int, whole: int) -> str:
     return f"{part * 100 // whole:,}%"
 
 
+def share(part: float) -> str:
+    """Of a part of one: 12%, and <1% where that would show nothing."""
+    return "<1%" if 0 < part < 0.005 else f"{part:.0%}"
+
+
 def rate(count: int, seconds: float) -> str:
     """How many a second: 12.5, and 0.02 where there are few."""
     per_second = count / seconds
     return f"{per_second:,.{1 if per_second >= 10 else 2}f}" if count else "0"
+
+
+def seconds(duration: float | None) -> str:
+    """0.42 s and 12.5 s; nothing where it is not known."""
+    return "" if duration is None else f"{duration:.{1 if duration >= 10 else 2}f}\u00a0s"
 
 
 def machine_time(moment: float) -> str:
@@ -73,6 +83,11 @@ def machine_time(moment: float) -> str:
 def minute(moment: float) -> str:
     """Of seconds since the epoch: 2026-11-22 15:37 (UTC, which is said elsewhere)."""
     return f"{_utc(moment):%Y-%m-%d %H:%M}"
+
+
+def second(moment: float) -> str:
+    """The same to the second."""
+    return f"{_utc(moment):%Y-%m-%d %H:%M:%S}"
 
 
 def _utc(moment: float) -> datetime:

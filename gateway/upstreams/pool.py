@@ -8,6 +8,7 @@ from itertools import cycle
 from gateway.catalog import Model
 from gateway.errors import MODEL_NOT_ON_ENDPOINT, GatewayError
 from gateway.upstreams import Target, Upstream
+from gateway.upstreams.target_state import TargetState
 
 KNOWN_MODELS = 1000
 """For how many models the choice is remembered: where `catalog.allow` is set, clients choose the names."""
@@ -25,6 +26,10 @@ class Pool:
         """Choose among these from now on: those that stay are the same objects, perhaps with other keys."""
         self.upstreams = sorted(upstreams, key=lambda upstream: upstream.priority)
         self._targets.clear()
+
+    def targets(self) -> list[TargetState]:
+        """How each target is that was asked lately."""
+        return []
 
     def choose(self, model: Model) -> Target:
         """Where a request for the model goes. Raises GatewayError where no upstream serves it."""

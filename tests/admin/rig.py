@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.admin import create_admin_app, serve_admin
+from gateway.admin.operation import Targets
 from gateway.config import Admin, HostName, Listen, StoreUrl
 from gateway.exposition import Exposition
 from gateway.metrics import Snapshot
@@ -104,6 +105,7 @@ async def running_admin(
     configured: str = "127.0.0.1:0",
     ready: Callable[[], tuple[bool, str]] = lambda: (True, "serving"),
     snapshot: Callable[[], Snapshot] = Snapshot,
+    targets: Targets = list,
 ) -> AsyncIterator[AdminClient]:
     """An admin listener on loopback, which thinks that it is where it was `configured` to be."""
     store_path = directory / "gateway.db"
@@ -114,6 +116,7 @@ async def running_admin(
             ready=ready,
             exposition=Exposition(snapshot),
             store=store,
+            targets=targets,
             settings=Admin(
                 token=None if token is None else Secret(token, "env:TEST"),
                 hosts=tuple(map(HostName.parse, hosts)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -18,6 +18,7 @@ from gateway.metrics import Metrics, Snapshot
 from gateway.page import Levels, add_usage_page
 from gateway.stores.rows import Store
 from gateway.stores.sqlite import SqliteStore
+from gateway.upstreams.target_state import TargetState
 from gateway.usage_record import UsageRecord, UsageSource
 from tests.support.identity import Clock, opened
 
@@ -41,6 +42,7 @@ class Rig:
     """Since the epoch: the page's and the counters'."""
     timer: Clock
     """The sampler's."""
+    targets: list[TargetState]
 
     def ended(self, ending: Ending, times: int = 1) -> None:
         """So many requests have ended so."""
@@ -59,15 +61,22 @@ async def running_page(directory: Path) -> AsyncIterator[Rig]:
     async with opened(path) as store:
         counters = MemoryCounters(directory / "counters", clock)
         try:
-            async with served(store, counters, metrics, clock, timer) as url:
-                yield Rig(url, path, store, counters, metrics, clock, timer)
+            targets: list[TargetState] = []
+            async with served(store, counters, metrics, clock, timer, targets=targets) as url:
+                yield Rig(url, path, store, counters, metrics, clock, timer, targets)
         finally:
             await counters.close()
 
 
 @asynccontextmanager
 async def served(
-    store: Store, counters: Levels, metrics: Metrics, clock: Clock, timer: Clock
+    store: Store,
+    counters: Levels,
+    metrics: Metrics,
+    clock: Clock,
+    timer: Clock,
+    *,
+    targets: Sequence[TargetState] = (),
 ) -> AsyncIterator[str]:
     """The page's URL, while these are what it shows."""
     app = web.Application()
@@ -76,6 +85,7 @@ async def served(
         store=store,
         snapshot=lambda: Snapshot(metrics.open_requests, 0, metrics.tallies()),
         counters=counters,
+        targets=lambda: targets,
         defaults=DEFAULTS,
         models=MODELS,
         clock=clock,

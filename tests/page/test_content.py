@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from playwright.async_api import Page
@@ -13,10 +14,12 @@ from gateway.limits import Level, Limits
 from gateway.page import figures, render
 from gateway.quota.estimate import Estimate
 from gateway.quota.rules import rules_for
+from gateway.upstreams.target_state import State
 from gateway.usage_record import UsageSource
 from tests.page.rig import DEFAULTS, NOW, Rig, record, served
 from tests.support.identity import issue
 from tests.support.ports import refusing_port
+from tests.test_target_state import READY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,6 +51,40 @@ async def test_a_project_that_used_nothing(rig: Rig, page: Page) -> None:
     assert await page.get_by_text("Nothing was used in this time.").is_visible()
     assert await page.get_by_text("There are none.").is_visible()
     assert not await page.get_by_text("More was used than these figures show").count()
+
+
+async def test_upstreams_with_those_that_get_no_requests_first(rig: Rig, page: Page) -> None:
+    rig.targets += [
+        READY,
+        replace(
+            READY,
+            upstream="vertex",
+            key="2",
+            state=State.COOLING,
+            cause="quota",
+            until=NOW + 30,
+            in_flight=0,
+            requests=1234,
+            error_share=0.004,
+            first_byte_p50=12.34,
+            first_byte_p95=None,
+        ),
+        replace(READY, upstream="zone", state=State.OUT, cause="key", requests=0, error_share=0.0),
+    ]
+    await page.goto(rig.url)
+    cooling = "cooling down: quota, until 2026-06-18 15:37:30"
+    rows = await table(page, "Each key and model by itself")
+    assert [(name, *cells) for name, cells in rows.items()] == [
+        ("vertex", "2", "gemini-2-5-flash", cooling, "0", "1,234", "<1%", "12.3 s", ""),
+        ("zone", "1", "gemini-2-5-flash", "key refused: key", "2", "0", "0%", "0.50 s", "2.00 s"),
+        ("studio", "1", "gemini-2-5-flash", "ready", "2", "10", "10%", "0.50 s", "2.00 s"),
+    ]
+    rig.targets[:] = [replace(READY, key=str(number)) for number in range(1, render.TARGETS + 8)]
+    await page.goto(rig.url)
+    assert await page.get_by_text("7 more.", exact=True).is_visible()
+    rig.targets.clear()
+    await page.goto(rig.url)
+    assert await page.get_by_text("None was asked yet.").is_visible()
 
 
 async def test_sums_by_day_and_group(rig: Rig, page: Page) -> None:

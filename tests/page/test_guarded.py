@@ -38,11 +38,18 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
             ready=lambda: (True, "serving"),
             exposition=Exposition(Snapshot),
             store=store,
+            targets=list,
             settings=Admin(token=Secret(TOKEN, "env:TEST")),
             listen=LOOPBACK,
         )
         add_usage_page(
-            app, store=store, snapshot=Snapshot, counters=counters, defaults=DEFAULTS, models=MODELS
+            app,
+            store=store,
+            snapshot=Snapshot,
+            counters=counters,
+            targets=list,
+            defaults=DEFAULTS,
+            models=MODELS,
         )
         yield await serve_admin(stack, LOOPBACK, app)
 
