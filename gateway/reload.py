@@ -31,7 +31,13 @@ class Reloader:
     """
 
     def __init__(
-        self, config: Config, read: Callable[[], Config], take_up: TakeUp, *, leads: bool = True
+        self,
+        config: Config,
+        read: Callable[[], Config],
+        take_up: TakeUp,
+        *,
+        leads: bool = True,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         """`config` is what runs; `read` is called in a thread, and raises ConfigurationError.
 
@@ -41,6 +47,7 @@ class Reloader:
         self._read = read
         self._take_up = take_up
         self._leads = leads
+        self._look_seconds = look_seconds
         self._asked = asyncio.Event()
         self._taken = self._seen = stamps(_files(config))
 
@@ -67,7 +74,7 @@ class Reloader:
 
     async def _cause(self) -> None:
         """Wait until it is asked for, or a file has changed and stayed so."""
-        pause = LOOK_SECONDS if self._leads and self._taken else None
+        pause = self._look_seconds if self._leads and self._taken else None
         while not self._asked.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):

@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, check_config, branches, credentials, projects, limits, usage, models, upstreams):
+    shown = (serve, check_config, branches, credentials, projects, limits, usage, models, upstreams)
+    for command in (*shown, worker):
         command.add(subparsers, common)
-    worker.add(subparsers, common)
     simulate.add(subparsers)
     args = parser.parse_args(argv)
     try:

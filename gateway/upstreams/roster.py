@@ -32,9 +32,10 @@ class _Member:
 class Roster:
     """Who is open, and who leaves: closed when the last request that goes there has ended."""
 
-    def __init__(self, connect_timeout: float) -> None:
+    def __init__(self, connect_timeout: float, *, grace_seconds: float = GRACE_SECONDS) -> None:
         """connect_timeout: in seconds, for a new connection to any of them."""
         self._connect_timeout = connect_timeout
+        self._grace_seconds = grace_seconds
         self._members: dict[str, _Member] = {}
         """By name."""
         self._leaving: dict[asyncio.Task[None], Upstream] = {}
@@ -72,10 +73,10 @@ class Roster:
         task.add_done_callback(self._leaving.pop)
 
     async def _close_unused(self, upstream: Upstream) -> None:
-        pause = GRACE_SECONDS
+        pause = self._grace_seconds
         while pause:
             await asyncio.sleep(pause)
-            pause = LOOK_SECONDS if upstream.connector.in_use else 0.0
+            pause = min(LOOK_SECONDS, self._grace_seconds) if upstream.connector.in_use else 0.0
         await upstream.close()
         _log.info("upstream %s, which was removed, is closed", upstream.name)
 
