@@ -16,6 +16,7 @@ from gateway.page import add_usage_page
 from gateway.process import Announce, Started, catch_reload, catch_signals, warn
 from gateway.reload import Reloader
 from gateway.server import Gateway
+from gateway.target_figures import TargetFigures
 
 
 async def run(config: Config, read: Callable[[], Config], announce: Announce) -> None:
@@ -31,9 +32,14 @@ async def run(config: Config, read: Callable[[], Config], announce: Announce) ->
     async with AsyncExitStack() as stack:
         stack.push_async_callback(gateway.close)
         await gateway.build()
+        models = [model.id for model in config.catalog.models]
         app = create_admin_app(
             ready=lambda: (gateway.state == "serving", gateway.state),
-            exposition=Exposition(gateway.accounting.snapshot, ShippingFigures(gateway.shipper)),
+            exposition=Exposition(
+                gateway.accounting.snapshot,
+                ShippingFigures(gateway.shipper),
+                TargetFigures(gateway.targets, models),
+            ),
             store=gateway.store,
             targets=gateway.targets,
             settings=config.admin,
@@ -46,7 +52,7 @@ async def run(config: Config, read: Callable[[], Config], announce: Announce) ->
             counters=gateway.counters,
             targets=gateway.targets,
             defaults=default_limits(config),
-            models=[model.id for model in config.catalog.models],
+            models=models,
         )
         admin_address = await serve_admin(stack, config.server.admin_listen, app)
         addresses = []

@@ -19,6 +19,7 @@ from gateway.page import add_usage_page
 from gateway.process import Announce, Started, catch_reload, catch_signals, first_of, warn
 from gateway.reload import Reloader
 from gateway.stores import open_store
+from gateway.target_figures import TargetFigures
 from gateway.totals import Totals
 from gateway.worker_process import Worker
 
@@ -71,9 +72,15 @@ class Supervisor:
             store = await open_store(self._config.store.url, self._config.store.password)
             stack.push_async_callback(store.close)
             shipper = ship(self._config, store, stack)
+            models = [model.id for model in self._config.catalog.models]
             app = create_admin_app(
                 ready=self._ready,
-                exposition=Exposition(self._totals.snapshot, self._totals, ShippingFigures(shipper)),
+                exposition=Exposition(
+                    self._totals.snapshot,
+                    self._totals,
+                    ShippingFigures(shipper),
+                    TargetFigures(self._totals.targets, models),
+                ),
                 store=store,
                 targets=self._totals.targets,
                 settings=self._config.admin,
@@ -86,7 +93,7 @@ class Supervisor:
                 counters=open_counters(self._config, stack).counters,
                 targets=self._totals.targets,
                 defaults=default_limits(self._config),
-                models=[model.id for model in self._config.catalog.models],
+                models=models,
             )
             admin_address = await serve_admin(stack, server.admin_listen, app)
             stack.callback(self._close_sockets)

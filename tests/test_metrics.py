@@ -16,8 +16,10 @@ from gateway.exposition import Exposition, ShippingFigures
 from gateway.ledger import Shipper
 from gateway.metrics import BUCKETS
 from gateway.observe import Observer
+from gateway.target_figures import TargetFigures
 from tests.support.finished import MODELS, documented, finished
 from tests.support.identity import opened
+from tests.test_target_state import READY
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -83,7 +85,8 @@ async def test_every_metric_is_documented_with_its_type_unit_and_labels(
     observe(observer, finished(unpriced=("model",)))
     async with opened(tmp_path / "gateway.db") as store:
         shipping = ShippingFigures(Shipper(tmp_path / "spool", store, retention_days=90))
-        text = Exposition(observer.snapshot, shipping).render("")[0].decode()
+        targets = TargetFigures(lambda: [READY], MODELS)
+        text = Exposition(observer.snapshot, shipping, targets).render("")[0].decode()
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     labels: dict[str, set[str]] = {name: set() for name in types}
     for name, inside in re.findall(r"^(\w+)(?:\{(.*)\})? \S+$", text, re.MULTILINE):
