@@ -12,7 +12,13 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
-from gateway.errors import OVERLOADED, CountersUnavailable, GatewayError, StoreUnavailable
+from gateway.errors import (
+    AUTHORIZATION_UNAVAILABLE,
+    OVERLOADED,
+    CountersUnavailable,
+    GatewayError,
+    StoreUnavailable,
+)
 from gateway.exchange import Ending, Exchange
 from gateway.limits import Level, Limits, completed
 from gateway.quota.admission import Admission
@@ -104,26 +110,31 @@ class Limiter:
             self._version, self._limits = table.version, table.limits
             self._rules.clear()
 
+    async def look_or_wait(self) -> None:
+        """The same, if the store answers; otherwise what was known last counts."""
+        try:
+            await self.look()
+        except StoreUnavailable as error:
+            if not self.store_away:
+                self.store_away = True
+                _log.error("the store is away, limits stay as they were: %s", error)
+        else:
+            if self.store_away:
+                self.store_away = False
+                _log.warning("the store is back")
+
     async def keep_looking(self) -> None:
-        """Look every few seconds; while the store is away, what was known last counts."""
+        """Look every few seconds."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self.look()
-            except StoreUnavailable as error:
-                if not self.store_away:
-                    self.store_away = True
-                    _log.error("the store is away, limits stay as they were: %s", error)
-            else:
-                if self.store_away:
-                    self.store_away = False
-                    _log.warning("the store is back")
+            await self.look_or_wait()
 
     def admit(self, exchange: Exchange, announced: int | None) -> Awaitable[None] | None:
         """Reserve what the request will probably use; `announced` is its body's length, where it says so.
 
         What is returned must be waited for, if anything is. Raises GatewayError (or that does): a limit of
-        the contract's, or OVERLOADED where nothing can be counted.
+        the contract's, OVERLOADED where nothing can be counted, AUTHORIZATION_UNAVAILABLE where no limit was
+        ever looked up.
         """
         rules = self._rules_for(exchange)
         estimate = self._estimator.estimate(exchange.model, announced)
@@ -190,6 +201,8 @@ class Limiter:
         known = (principal.project_id, exchange.branch_id, principal.credential_id, exchange.model)
         rules = self._rules.get(known)
         if rules is None:
+            if self._version < 0:  # who is asking was found, but not yet what limits there are
+                raise GatewayError(AUTHORIZATION_UNAVAILABLE)
             if len(self._rules) >= KNOWN_RULES:
                 self._rules.clear()
             project_id, branch_id, credential_id, model = known

@@ -42,10 +42,13 @@ __all__ = [
 ]
 
 
-async def open_store(url: StoreUrl, password: Secret | None = None) -> Store:
-    """The store at that address, made if it is not there yet. The caller closes it. Raises StoreError."""
+async def open_store(url: StoreUrl, password: Secret | None = None, *, prepared: bool = False) -> Store:
+    """The store at that address, made if it is not there yet. The caller closes it. Raises StoreError.
+
+    prepared: another process has seen that it is there and of this version; on a server, it may be away now.
+    """
     if url.is_sqlite:
         return await SqliteStore.open(url.path)
     from gateway.stores.postgres import PostgresStore  # noqa: PLC0415 - 65 ms and 5 MB, for those who use it
 
-    return await PostgresStore.open(url, password)
+    return await PostgresStore.open(url, password, prepared=prepared)

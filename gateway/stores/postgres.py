@@ -52,8 +52,11 @@ class PostgresStore(SqlStore):
     """A `Store`; made by `open`, ended by `close`."""
 
     @classmethod
-    async def open(cls, url: StoreUrl, password: Secret | None) -> PostgresStore:
-        """The store in that database, its schema made if need be. Raises StoreError."""
+    async def open(cls, url: StoreUrl, password: Secret | None, *, prepared: bool = False) -> PostgresStore:
+        """The store in that database, its schema made if need be. Raises StoreError.
+
+        prepared: nothing is to be made, and nobody asked before there is a question.
+        """
         options = {
             "dsn": str(url),
             "password": password and password.reveal(),
@@ -62,7 +65,9 @@ class PostgresStore(SqlStore):
         }
         database = PostgresDatabase(url.partition("?")[0], options)
         try:
-            await database.prepare()
+            await database.begin()
+            if not prepared:
+                await database.prepare()
         except BaseException:
             await database.close()
             raise
@@ -77,10 +82,13 @@ class PostgresDatabase:
         self._lookups = _pool(options, _LOOKUPS)
         self._others = _pool(options, _OTHERS)
 
-    async def prepare(self) -> None:
-        """Connect, and bring the schema to this version. Raises StoreError."""
+    async def begin(self) -> None:
+        """Have the pools ready; they connect when somebody needs it."""
         await self._lookups
         await self._others
+
+    async def prepare(self) -> None:
+        """Bring the schema to this version. Raises StoreError."""
         async with self._connection(self._others, CHANGE_SECONDS) as connection:
             await postgres_schema.prepare(connection, self._label)
 
@@ -148,7 +156,6 @@ class PostgresChange:
 
 
 def _pool(options: dict[str, Any], size: int) -> asyncpg.Pool:
-    """Connects when somebody needs it."""
     return asyncpg.create_pool(
         min_size=0, max_size=size, max_inactive_connection_lifetime=_IDLE_SECONDS, reset=_reset, **options
     )

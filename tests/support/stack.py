@@ -216,6 +216,7 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
         ledger = Ledger(spool_folder(directory), 1 << 30)
         cleanup.push_async_callback(ledger.close)
         limiter = Limiter(counters, store, defaults=settings.limits, counters_away=None)
+        await limiter.look()
         proxy = Proxy(
             identity=identity,
             branches=branches,
