@@ -34,6 +34,7 @@ from gateway.stores import open_store
 from gateway.transfer import Rules
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.roster import Roster
+from gateway.upstreams.target_state import TargetState
 
 CUT_SECONDS = 2.0
 """How often the store is asked whose streams are to be ended."""
@@ -61,6 +62,10 @@ class Gateway:
     def open_connections(self) -> int:
         """Of clients."""
         return len(self._clients.connections)
+
+    def targets(self) -> list[TargetState]:
+        """How each target is, in this process."""
+        return self._proxy.pool.targets()
 
     async def build(self) -> None:
         """Open the store and start upstreams. Raises StoreError or ConfigurationError; then call `close`."""
