@@ -62,6 +62,7 @@ OVERLOADED = Refusal(503, "gateway overloaded", "UNAVAILABLE", "OVERLOADED", (("
 DRAINING = Refusal(503, "gateway draining", "UNAVAILABLE", "DRAINING", (("Retry-After", "1"),))
 
 _DETAIL_LIMIT = 128
+_LINE_LIMIT = 400
 _TOKEN = re.compile(r"nt_live_\w+")
 
 
@@ -72,6 +73,20 @@ def printable(value: str) -> str:
     """
     quoted = _TOKEN.sub("nt_live_***", value)[:_DETAIL_LIMIT]
     return "".join(c if " " <= c <= "~" else "?" for c in quoted)
+
+
+def one_line(message: str) -> str:
+    """A message for the operator that may quote what was typed: one line, not long, and no token in it.
+
+    What is too long loses its middle: its end says what is wrong with what stands before.
+    """
+    text = "".join(c if c.isprintable() else "?" for c in _TOKEN.sub("nt_live_***", message))
+    return text if len(text) <= _LINE_LIMIT else f"{text[: _LINE_LIMIT // 2]} … {text[-_LINE_LIMIT // 2 :]}"
+
+
+def holds_token(text: str) -> bool:
+    """Whether a client's token stands in it, or what could be one."""
+    return _TOKEN.search(text) is not None
 
 
 @dataclass(eq=False)

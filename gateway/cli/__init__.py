@@ -29,11 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. The exit code: 0 done, 1 it failed, 2 the configuration or the call is wrong."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, metavar="FILE", help="the configuration, a TOML file")
-    parser = Parser(
+    parser: argparse.ArgumentParser = Parser(
         prog="gateway",
         description="A gateway for Google's Gemini API.",
-        epilog="Exit codes: 0 done; 1 refused or failed, such as what is named not being there; 2 the call or "
-        "the configuration is wrong. One line on standard error says why, and nothing is changed then.",
+        epilog="Exit codes: 0 done; 1 refused or failed, such as when what is named is not there; 2 the "
+        "call or the configuration is wrong. A line on standard error says why, and nothing is changed.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")

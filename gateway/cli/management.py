@@ -10,11 +10,20 @@ import pwd
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from gateway.config import Store as StoreSettings
 from gateway.config import load
-from gateway.errors import printable
+from gateway.errors import one_line, printable
 from gateway.stores import DEFAULT_PROJECT, Store, StoreError, open_store
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a call; `--help` tells the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2."""
+        sys.exit(fail(f"{message} (see {self.prog} --help)", code=2))
 
 
 def options() -> argparse.ArgumentParser:
@@ -63,7 +72,7 @@ def actor() -> str:
 
 def fail(message: str, *, code: int) -> int:
     """Say on standard error, in one line, what went wrong; returns the exit code."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return code
 
 

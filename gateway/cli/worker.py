@@ -10,6 +10,7 @@ from functools import partial
 
 from gateway import process, worker
 from gateway.cli import service
+from gateway.cli.management import fail
 from gateway.config import load
 
 
@@ -38,8 +39,11 @@ def run(args: argparse.Namespace) -> int:
     """Serve until the parent ends it. Raises ConfigurationError; 1 when it can't start for another reason."""
     read = partial(load, args.config, os.environ, service.settings(args))
     config = read()
-    channel = socket.socket(fileno=args.channel)
-    sockets = [socket.socket(fileno=number) for number in args.sockets]
+    try:
+        channel = socket.socket(fileno=args.channel)
+        sockets = [socket.socket(fileno=number) for number in args.sockets]
+    except (OSError, ValueError, OverflowError):
+        return fail("it was not given its sockets: workers are started by `serve --workers`", code=2)
     return service.run(
         lambda _: worker.run(config, read, sockets, channel),
         process.loop_factory(),

@@ -71,7 +71,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # a number of thousands of digits is one, too, and a path with a zero byte
         raise ConfigurationError(f"{path}: is not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigurationError(f"{path}: is nested too deeply") from None
@@ -108,8 +108,21 @@ def _complete(table: Table, environ: Mapping[str, str]) -> None:
         server["listen"] = [server["listen"]]
     upstreams = table.values.get("upstreams")
     for upstream in upstreams if isinstance(upstreams, list) else ():
-        if isinstance(upstream, dict) and upstream.get("kind") == "ai-studio":
+        if not isinstance(upstream, dict):
+            continue
+        if upstream.get("kind") == "ai-studio":
             upstream.setdefault("base_url", _AI_STUDIO)
+        elif upstream.get("kind") == "vertex":
+            upstream.setdefault("base_url", _vertex(str(upstream.get("location", "global"))))
+
+
+def _vertex(location: str) -> str:
+    """Where Google answers for a location: everywhere, in a continent, in a region."""
+    if location == "global":
+        return "https://aiplatform.googleapis.com"
+    if location in ("us", "eu"):
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    return f"https://{location}-aiplatform.googleapis.com"
 
 
 def _complete_state_dir(store: dict[str, Any], environ: Mapping[str, str], folder: Path | None) -> None:
@@ -138,6 +151,8 @@ def _set(table: Table, segments: list[str], value: object, origin: str) -> None:
         raise ConfigurationError(f"{origin}: names no configuration key")
     path, kind = found
     if isinstance(value, str):
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            raise ConfigurationError(f"{origin}: is not UTF-8 text")
         value = _from_text(kind, value, origin)
     here: Any = table.values
     for step, following in pairwise(path):
@@ -191,7 +206,7 @@ def _from_text(kind: Any, text: str, origin: str) -> object:
         return text
     try:
         table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         table = {}
     if table.keys() == {"value"}:
         return table["value"]

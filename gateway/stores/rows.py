@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from gateway.errors import StoreError, printable
+from gateway.errors import StoreError, holds_token, printable
 from gateway.limits import Level, Limits
 from gateway.usage_record import UsageRecord
 
@@ -262,6 +262,8 @@ def check_name(name: str) -> None:
             f'name "{printable(name)}": at most 128 letters, digits and . _ - /, beginning with a letter '
             "or digit"
         )
+    if holds_token(name):
+        raise StoreError("a name holds a token, which nobody but its client should have")
     if _ID_FORM.fullmatch(name):
         raise StoreError(f'name "{name}": has the form of an id, and would be taken for one')
 
@@ -270,6 +272,8 @@ def check_title(title: str) -> None:
     """Raise StoreError unless this can be the name of a credential, which is free text and may be empty."""
     if len(title) > TITLE_LENGTH or not title.isprintable():
         raise StoreError(f"name of a credential: at most {TITLE_LENGTH} characters, all printable")
+    if holds_token(title):
+        raise StoreError("name of a credential: holds a token, which nobody but its client should have")
 
 
 def check_scopes(scopes: Sequence[str]) -> None:
@@ -277,7 +281,7 @@ def check_scopes(scopes: Sequence[str]) -> None:
     if not 1 <= len(scopes) <= SCOPES:
         raise StoreError(f"scopes: from 1 to {SCOPES}")
     for scope in scopes:
-        if not _SCOPE.fullmatch(scope):
+        if not _SCOPE.fullmatch(scope) or holds_token(scope):
             raise StoreError(f'scope "{printable(scope)}": at most 128 of a-z, 0-9 and _ . : -')
 
 
