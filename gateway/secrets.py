@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _VALUE = re.compile(rb"[!-~]+")
 _MAX_BYTES = 16384  # what fits into a request header
 
@@ -56,12 +56,13 @@ class Secret:
             value = _from_environment(name, environ) if read else None
         elif scheme == "file" and name:
             path = Path(name)
-        elif scheme == "credential" and _CREDENTIAL.fullmatch(name):
-            path = _credential_file(reference, name, environ) if read else None
+        elif scheme == "credential" and CREDENTIAL_NAME.fullmatch(name):
+            path = credential_file(reference, name, environ) if read else None
         else:
             raise ValueError("expected env:NAME, file:PATH or credential:NAME, not a secret itself")
         if path and read:
-            value = _from_file(reference, path)
+            # Of one that is too long a byte is left that makes it so, after its line end is gone.
+            value = read_file(reference, path, _MAX_BYTES + 3).removesuffix(b"\n").removesuffix(b"\r")
         if value is None:
             return cls(None, reference)
         if not value:
@@ -72,10 +73,15 @@ class Secret:
 
     def warning(self) -> str | None:
         """What is unsafe about where it is kept, if anything."""
-        scheme, _, name = self.reference.partition(":")
-        if scheme == "file" and Path(name).stat().st_mode & 0o004:
-            return f"{self.reference} can be read by every user of this machine"
-        return None
+        return openly_readable(self.reference)
+
+
+def openly_readable(reference: str) -> str | None:
+    """What is unsafe about the file that a reference names, if it names one and anything is."""
+    scheme, _, name = reference.partition(":")
+    if scheme == "file" and Path(name).stat().st_mode & 0o004:
+        return f"{reference} can be read by every user of this machine"
+    return None
 
 
 def _from_environment(name: str, environ: Mapping[str, str]) -> bytes:
@@ -85,17 +91,18 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
-def _credential_file(reference: str, name: str, environ: Mapping[str, str]) -> Path:
+def credential_file(reference: str, name: str, environ: Mapping[str, str]) -> Path:
+    """The file of systemd's credential with that name. Raises ValueError."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
         raise ValueError(f"{reference} needs CREDENTIALS_DIRECTORY, which systemd sets for a service")
     return Path(folder, name)
 
 
-def _from_file(reference: str, path: Path) -> bytes:
+def read_file(reference: str, path: Path, limit: int) -> bytes:
+    """What a secret's file holds, of at most so many bytes. Raises ValueError, naming the reference."""
     try:
         with path.open("rb") as file:
-            value = file.read(_MAX_BYTES + 3)  # one too long to pass, after its line end is gone
+            return file.read(limit)
     except OSError as error:
         raise ValueError(f"{reference} cannot be read: {error.strerror}") from None
-    return value.removesuffix(b"\n").removesuffix(b"\r")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.google import service_account
 from tests.support.machine import PROJECT
 from tests.support.process import clean_environment
 
@@ -116,10 +117,29 @@ def test_check_config_as_json(file: Path) -> None:
             "kind": "ai-studio",
             "base_url": "https://generativelanguage.googleapis.com",
             "keys": ["env:KEY"],
+            "project": None,
+            "location": None,
             "models": ["gemini-9", "gemini-3-*"],
         }
     ]
     assert "gemini-9 was shut down on ai-studio on 2020-02-03" in summary["warnings"]
+
+
+def test_check_config_tells_of_vertex_without_its_secrets(tmp_path: Path) -> None:
+    credentials = service_account(tmp_path / "sa.json", "https://oauth2.googleapis.com/token")
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        '[[upstreams]]\nname = "v"\nkind = "vertex"\nproject = "p-1"\nlocation = "eu"\n'
+        f'credentials = "{credentials}"\n'
+    )
+    code, out, err = gateway("check-config", "--config", file)
+    where = "https://aiplatform.eu.rep.googleapis.com"
+    assert (code, err) == (0, "")
+    assert f"upstream  v: vertex at {where} with {credentials}, project p-1, location eu, models *" in out
+    assert "PRIVATE" not in out
+    _, out, _ = gateway("check-config", "--config", file, "--json")
+    (told,) = json.loads(out)["upstreams"]
+    assert (told["keys"], told["project"], told["location"]) == ([credentials], "p-1", "eu")
 
 
 def test_check_config_without_a_file() -> None:
@@ -131,9 +151,9 @@ def test_check_config_without_a_file() -> None:
 
 @pytest.mark.parametrize("command", ["check-config", "models", "serve"])
 def test_a_bad_configuration_is_one_line_and_exit_2(file: Path, command: str) -> None:
-    file.write_text(CONFIGURATION + "weight = 2\n")
+    file.write_text(CONFIGURATION + "wait = 2\n")
     code, out, err = gateway(command, "--config", file, KEY=PLANTED)
-    assert (code, out, err) == (2, "", f"error: {file}: upstreams[0].weight: unknown key\n")
+    assert (code, out, err) == (2, "", f"error: {file}: upstreams[0].wait: unknown key\n")
 
 
 def test_a_missing_secret_is_one_line_and_exit_2(file: Path) -> None:

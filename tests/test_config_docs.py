@@ -21,7 +21,8 @@ NO_PLAIN_DEFAULT = {
     "required",
     "in the user's state folder",
     "beside the SQLite file",
-    "Google's for `ai-studio`",
+    "Google's for `ai-studio` and `vertex`",
+    "required for `vertex`",
 }
 
 

@@ -290,15 +290,15 @@ BAD_UPSTREAMS = [
     ('[[upstreams]]\nkind = "simulated"', "FILE: upstreams[0].name: missing"),
     ('[[upstreams]]\nname = "s"', "FILE: upstreams[0].kind: missing"),
     (
-        SIMULATED + '[[upstreams]]\nname = "s"\nkind = "vertex"',
-        "FILE: upstreams[1].kind: 'vertex' is none of simulated, ai-studio, gateway",
+        SIMULATED + '[[upstreams]]\nname = "s"\nkind = "verdex"',
+        "FILE: upstreams[1].kind: 'verdex' is none of simulated, ai-studio, vertex, gateway",
     ),
     (SIMULATED + SIMULATED, "FILE: upstreams[1].name: 's' is taken by another upstream"),
     (
         SIMULATED.replace('"s"', '"a b"'),
         r"FILE: upstreams[0].name: expected str matching regex '^[A-Za-z0-9._-]{1,64}\Z'",
     ),
-    (SIMULATED + "weight = 1", "FILE: upstreams[0].weight: unknown key"),
+    (SIMULATED + "wait = 1", "FILE: upstreams[0].wait: unknown key"),
     (SIMULATED + "priority = 0", "FILE: upstreams[0].priority: expected int >= 1"),
     (SIMULATED + "pace = -1", "FILE: upstreams[0].pace: expected float >= 0.0"),
     (SIMULATED + "models = []", "FILE: upstreams[0].models: expected list of length >= 1"),

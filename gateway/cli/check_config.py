@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from gateway.cli.management import print_json
-from gateway.config import Config, load
+from gateway.config import Config, Upstream, load
 
 
 def add(
@@ -32,12 +32,19 @@ def run(args: argparse.Namespace) -> int:
     print(f"admin     {config.server.admin_listen}")
     print(f"store     {config.store.url}")
     for upstream in config.upstreams:
-        keys = ", ".join(key.reference for key in upstream.keys)
+        keys = ", ".join(_references(upstream))
         where = f" at {upstream.base_url} with {keys}" if keys else ""
+        if upstream.project:
+            where += f", project {upstream.project}, location {upstream.location}"
         print(f"upstream  {upstream.name}: {upstream.kind}{where}, models {', '.join(upstream.models)}")
     for warning in config.notices(date.today()):
         print(f"warning   {warning}")
     return 0
+
+
+def _references(upstream: Upstream) -> list[str]:
+    """To what it is asked with."""
+    return [secret.reference for secret in (*upstream.keys, upstream.credentials) if secret]
 
 
 def _summary(config: Config) -> dict[str, Any]:
@@ -52,7 +59,9 @@ def _summary(config: Config) -> dict[str, Any]:
                 "name": upstream.name,
                 "kind": upstream.kind,
                 "base_url": upstream.base_url or None,
-                "keys": [key.reference for key in upstream.keys],
+                "keys": _references(upstream),
+                "project": upstream.project or None,
+                "location": upstream.location if upstream.project else None,
                 "models": list(upstream.models),
             }
             for upstream in config.upstreams

@@ -44,9 +44,9 @@ def other_changes(old: Settings, new: Settings) -> list[str]:
 def watched(upstream: Upstream) -> Iterator[Path]:
     """The files that it is made from: when one changes, the configuration is worth another reading."""
     yield from upstream.files
-    for key in upstream.keys:
-        if key.path:
-            yield key.path
+    for secret in (*upstream.keys, upstream.credentials):
+        if secret and secret.path:
+            yield secret.path
 
 
 def _differing(old: msgspec.Struct, new: msgspec.Struct) -> Iterator[str]:

@@ -45,6 +45,7 @@ from gateway.config.values import (
     StoreUrl,
 )
 from gateway.errors import ConfigurationError
+from gateway.google_tokens import GoogleCredentials
 from gateway.prices import ModelPrices, Prices, Tier
 from gateway.secrets import Secret
 
@@ -97,7 +98,7 @@ def load(
     the files of secrets and certificates stay unread: whoever runs such a command may not be allowed to.
     """
     table = sources.read(path, environ, overrides or {})
-    secrets: list[Secret] = []
+    secrets: list[Secret | GoogleCredentials] = []
 
     def parse(kind: type, given: object) -> object:
         if not isinstance(given, str):
@@ -106,6 +107,10 @@ def load(
             secret = kind.parse(given, environ, read=serving or kind is StoreSecret)
             secrets.append(secret)
             return secret
+        if kind is GoogleCredentials:
+            credentials = GoogleCredentials.parse(given, environ, read=serving)
+            secrets.append(credentials)
+            return credentials
         if kind is Path:
             return _file_path(given)
         return next(parsed for parsed in _PARSED if parsed is kind).parse(given)
@@ -212,6 +217,10 @@ def _problems(settings: Settings, *, embedded: bool, serving: bool) -> Iterator[
 
 
 def _upstream_problems(upstream: Upstream, *, serving: bool) -> Iterator[tuple[str, str]]:
+    if upstream.kind != "vertex":
+        for key, default in (("project", ""), ("location", "global"), ("credentials", None)):
+            if getattr(upstream, key) != default:
+                yield key, "only a vertex upstream has one"
     if upstream.kind == "simulated":
         for key in ("base_url", "keys", "ca_file"):
             if getattr(upstream, key):
@@ -219,7 +228,14 @@ def _upstream_problems(upstream: Upstream, *, serving: bool) -> Iterator[tuple[s
         return
     if not upstream.base_url:
         yield "base_url", "missing"
-    if not upstream.keys:
+    if upstream.kind == "vertex":
+        if not upstream.project:
+            yield "project", "missing"
+        if not upstream.credentials:
+            yield "credentials", "missing"
+        if upstream.keys:
+            yield "keys", "a vertex upstream has credentials in their place"
+    elif not upstream.keys:
         yield "keys", "at least one key is needed"
     if upstream.pace:
         yield "pace", "only a simulated upstream has one"
@@ -255,7 +271,9 @@ def _unreadable(file: Path) -> str | None:
     return None
 
 
-def _warnings(settings: Settings, models: Catalog, secrets: list[Secret]) -> Iterator[str]:
+def _warnings(
+    settings: Settings, models: Catalog, secrets: list[Secret | GoogleCredentials]
+) -> Iterator[str]:
     for secret in secrets:
         if warning := secret.warning():
             yield warning

@@ -19,11 +19,12 @@ from gateway.config.values import (
     Network,
     StoreUrl,
 )
+from gateway.google_tokens import GoogleCredentials
 from gateway.limits import Amount
 from gateway.prices import PriceSettings
 from gateway.secrets import Secret
 
-UpstreamKind = Literal["simulated", "ai-studio", "gateway"]
+UpstreamKind = Literal["simulated", "ai-studio", "vertex", "gateway"]
 WhenFull = Literal["drop", "refuse"]
 WhenUnavailable = Literal["admit", "refuse"]
 
@@ -35,6 +36,8 @@ Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=60000)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=36500)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+Project = Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9][a-z0-9.:-]{0,62})?\Z")]
+Location = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,62}\Z")]
 BranchName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._/-]{1,128}\Z")]
 
 
@@ -142,7 +145,11 @@ class Upstream(Section, frozen=True):
     """Empty for a simulated one alone."""
     ca_file: Path | None = None
     keys: tuple[Secret, ...] = ()
-    """None for a simulated one alone; several are used in turn."""
+    """Several are used in turn; only a simulated one and Vertex AI have none."""
+    project: Project = ""
+    location: Location = "global"
+    credentials: GoogleCredentials | None = None
+    """Vertex AI's, like the two before it."""
     models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("*",)
     priority: Count = 1
     weight: Count = 1

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.exchange import Route
 from gateway.upstreams.connector import Connector
+
+if TYPE_CHECKING:
+    from gateway.upstreams.renewal import Renewal
 
 KNOWN_HEADS = 32
 """How many request heads a target remembers: clients may spell a query in many ways."""
@@ -29,7 +32,7 @@ class Kind(Protocol):
 class Key:
     """What an upstream is asked with. It may be renewed at any time, and counts from the next request on."""
 
-    __slots__ = ("available", "line", "name")
+    __slots__ = ("available", "failing_since", "line", "name")
 
     def __init__(self, name: str, line: bytes = b"") -> None:
         """Without a line it is one that no credential belongs to; see `lack` where one is still to come."""
@@ -39,6 +42,8 @@ class Key:
         """The whole header line that carries it, with its line end. Secret."""
         self.available = True
         """Whether the upstream may be asked with it."""
+        self.failing_since: float | None = None
+        """Since when (Unix seconds) renewing it has failed, though the old one may still serve."""
 
     def renew(self, line: bytes) -> None:
         """Ask with this from now on."""
@@ -73,6 +78,8 @@ class Upstream:
     """Lower is asked first."""
     weight: int
     """Its share among those of one priority."""
+    renewal: Renewal | None = None
+    """What keeps its key supplied, where that is a token of short life."""
     life: AsyncExitStack = field(default_factory=AsyncExitStack)
     """What ends with it, beside its connections: tasks that renew its keys, a server of its own."""
 

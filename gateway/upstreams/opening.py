@@ -14,12 +14,16 @@ from gateway import config
 from gateway.secrets import Secret
 from gateway.upstreams import Key, Kind, Upstream, ai_studio, gateway, simulated
 from gateway.upstreams.connector import Connector
+from gateway.upstreams.renewal import Renewal
+from gateway.upstreams.vertex import Vertex
 
 _KINDS: dict[str, Kind] = {module.KIND: module for module in (ai_studio, gateway, simulated)}
+"""Those that are the same wherever they are."""
 
 
 async def open_upstream(settings: config.Upstream, connect_timeout: float) -> Upstream:
-    """A configured upstream, ready to be asked; to be closed. A simulated one is started, too.
+    """A configured upstream, ready to be asked; to be closed. A simulated one is started, too; of one whose
+    token does not come soon the key is unavailable at first.
 
     Raises OSError (ssl.SSLError among them) where a file that was there when it was checked is no more.
     """
@@ -36,24 +40,31 @@ async def open_upstream(settings: config.Upstream, connect_timeout: float) -> Up
             # In a thread: reading all the system's authorities takes tens of milliseconds.
             tls = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
             tls.set_alpn_protocols(["http/1.1"])
-        kind = _KINDS[settings.kind]
+        kind = _kind(settings)
+        keys = _keys(kind, settings.keys)
+        renewal = None
+        if settings.credentials:
+            renewal = Renewal(settings.name, keys[0], settings.credentials, kind.authorization)
+            life.push_async_callback(renewal.close)
+            await renewal.start()
         return Upstream(
             name=settings.name,
             kind=kind,
             connector=Connector(url.hostname, url.port or (443 if tls else 80), tls, connect_timeout),
             host=url.netloc.encode("ascii"),
             path_prefix=url.path,
-            keys=_keys(kind, settings.keys),
+            keys=keys,
             serves=settings.serves,
             priority=settings.priority,
             weight=settings.weight,
+            renewal=renewal,
             life=life.pop_all(),
         )
 
 
 def fixed(settings: config.Upstream) -> config.Upstream:
     """What of the settings can't change while the upstream is open: all but what `adjust` takes up."""
-    return msgspec.structs.replace(settings, keys=(), models=("*",), priority=1, weight=1)
+    return msgspec.structs.replace(settings, credentials=None, keys=(), models=("*",), priority=1, weight=1)
 
 
 def adjust(upstream: Upstream, settings: config.Upstream) -> None:
@@ -62,6 +73,14 @@ def adjust(upstream: Upstream, settings: config.Upstream) -> None:
     upstream.serves = settings.serves
     upstream.priority = settings.priority
     upstream.weight = settings.weight
+    if upstream.renewal and settings.credentials:
+        upstream.renewal.use(settings.credentials)
+
+
+def _kind(settings: config.Upstream) -> Kind:
+    if settings.kind == Vertex.KIND:
+        return Vertex(settings.project, settings.location)
+    return _KINDS[settings.kind]
 
 
 def _keys(kind: Kind, secrets: Sequence[Secret], old: Sequence[Key] = ()) -> tuple[Key, ...]:
