@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from gateway.admin import branches, limits, upstreams, usage
 from gateway.admin.guard import Guard
 from gateway.admin.openapi import document
-from gateway.admin.operation import BODY_BYTES, Targets, answering
+from gateway.admin.operation import BODY_BYTES, BODY_SECONDS, Targets, answering
 from gateway.admin.refusals import Handler, tell_why
 from gateway.config import Admin, Listen
 from gateway.exposition import Exposition
@@ -20,6 +20,10 @@ from gateway.http_log import http_log
 from gateway.listeners import BACKLOG, bind, url
 from gateway.stores import Store
 
+SERVER = "gateway"
+"""aiohttp's own tells its version and Python's."""
+LINGER_SECONDS = 1.0
+"""How long what is left of a body is read after its request was answered, before the connection is closed."""
 OPERATIONS = (*branches.OPERATIONS, *limits.OPERATIONS, *usage.OPERATIONS, *upstreams.OPERATIONS)
 """All of the admin API."""
 
@@ -48,10 +52,12 @@ def create_admin_app(
     targets: Targets,
     settings: Admin,
     listen: Listen,
+    body_seconds: float = BODY_SECONDS,
 ) -> web.Application:
     """`ready` tells whether new requests should come here, and a short reason that may be shown.
 
-    `listen` is where it will be served; who may ask depends on that.
+    `listen` is where it will be served; who may ask depends on that. `body_seconds` is how long a body may
+    take to come.
     """
     guard = Guard(settings, listen)
 
@@ -83,7 +89,7 @@ def create_admin_app(
     app.router.add_get("/api/v2/openapi.json", openapi)
     changing = asyncio.Lock()
     for operation in OPERATIONS:
-        handler = answering(operation, store, targets, changing)
+        handler = answering(operation, store, targets, changing, body_seconds)
         app.router.add_route(operation.method, operation.path, handler)
         if operation.method == "GET":
             app.router.add_head(operation.path, handler)
@@ -102,6 +108,7 @@ class _Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]
             logger=http_log,
             auto_decompress=False,
+            lingering_time=LINGER_SECONDS,
         )
 
     def handle_error(
@@ -113,9 +120,11 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         if isinstance(exc, HttpProcessingError):
             message = "malformed http request\n"
-        return super().handle_error(request, status, exc, message)
+        response = super().handle_error(request, status, exc, message)
+        response.headers["Server"] = SERVER
+        return response
 
 
 async def _finish_head(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "gateway"  # aiohttp's own tells its version and Python's
+    response.headers["Server"] = SERVER
     response.headers["Cache-Control"] = "no-store"

@@ -28,6 +28,7 @@ _REFUSALS = {
     403: "The API is off, or was asked under another name",
     404: "What the path or the body names is not there",
     409: "It goes against what is there",
+    408: "The body did not come in time",
     413: "The body is too large",
     415: "The body is not announced as JSON",
     503: "The store gave no answer just now",
@@ -88,7 +89,7 @@ def _responses(operation: Operation, contents: Mapping[type[Struct], Json]) -> J
     if operation.conflicts:
         refusals.append(409)
     if operation.body:
-        refusals += [413, 415]
+        refusals += [408, 413, 415]
     done = contents[operation.answer] if operation.answer else {}
     return {str(operation.status): {"description": "Done"} | done} | {
         str(status): {"description": _REFUSALS[status]} | contents[Error] for status in sorted(refusals)

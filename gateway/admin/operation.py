@@ -22,6 +22,8 @@ ACTOR = "admin"
 """Who the audit trail says made a change: whoever has the token."""
 BODY_BYTES = 64 * 1024
 """The largest body that is read."""
+BODY_SECONDS = 10.0
+"""How long that may take."""
 
 Targets = Callable[[], Sequence[TargetState]]
 """How all targets are now, each once."""
@@ -62,12 +64,14 @@ class Operation:
     """Whether it can go against what is there."""
 
 
-def answering(operation: Operation, store: Store, targets: Targets, changing: asyncio.Lock) -> Handler:
+def answering(
+    operation: Operation, store: Store, targets: Targets, changing: asyncio.Lock, body_seconds: float
+) -> Handler:
     """What answers requests for the operation. Raises Refused and StoreError."""
 
     async def handle(request: web.Request) -> web.Response:
         query = _query(request, operation.query)
-        body = await _body(request, operation.body)
+        body = await _body(request, operation.body, body_seconds)
         answer = await operation.run(Call(store, targets, changing, request.match_info, query, body))
         if answer is None:
             return web.Response(status=operation.status)
@@ -87,13 +91,16 @@ def _query(request: web.Request, kind: type[Struct]) -> Struct:
         raise Refused(400, "BAD_REQUEST", f"query: {printable(str(error))}") from None
 
 
-async def _body(request: web.Request, kind: type[Request] | None) -> Request | None:
+async def _body(request: web.Request, kind: type[Request] | None, seconds: float) -> Request | None:
     if kind is None:
         return None
     if request.content_type != "application/json" or "Content-Encoding" in request.headers:
         raise Refused(415, "UNSUPPORTED_MEDIA_TYPE", "the body is not announced as plain application/json")
     try:
-        content = await request.read()
+        async with asyncio.timeout(seconds):
+            content = await request.read()
+    except TimeoutError:
+        raise Refused(408, "REQUEST_TIMEOUT", f"the body did not come within {seconds:g} s") from None
     except web.HTTPRequestEntityTooLarge:
         raise Refused(413, "BODY_TOO_LARGE", f"the body is larger than {BODY_BYTES} bytes") from None
     except (web.RequestPayloadError, ConnectionError):

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.admin import create_admin_app, serve_admin
-from gateway.admin.operation import Targets
+from gateway.admin.operation import BODY_SECONDS, Targets
 from gateway.config import Admin, HostName, Listen, StoreUrl
 from gateway.exposition import Exposition
 from gateway.metrics import Snapshot
@@ -106,6 +106,7 @@ async def running_admin(
     ready: Callable[[], tuple[bool, str]] = lambda: (True, "serving"),
     snapshot: Callable[[], Snapshot] = Snapshot,
     targets: Targets = list,
+    body_seconds: float = BODY_SECONDS,
 ) -> AsyncIterator[AdminClient]:
     """An admin listener on loopback, which thinks that it is where it was `configured` to be."""
     store_path = directory / "gateway.db"
@@ -122,6 +123,7 @@ async def running_admin(
                 hosts=tuple(map(HostName.parse, hosts)),
             ),
             listen=Listen.parse(configured),
+            body_seconds=body_seconds,
         )
         url = await serve_admin(stack, LOOPBACK, app)
         session = await stack.enter_async_context(ClientSession(headers={} if token is None else BEARER))
