@@ -144,13 +144,17 @@ def request(token: str, body: bytes = b"{}", *, action: str = "streamGenerateCon
 
 @contextmanager
 def running(
-    directory: Path, upstream: RawUpstream | str | None = None, /, **settings: str
+    directory: Path,
+    upstream: RawUpstream | str | None = None,
+    /,
+    environment: Mapping[str, str] | None = None,
+    **settings: str,
 ) -> Iterator[Gateway]:
     """A gateway over that upstream, those of that text or the simulated one; it has to end with exit code 0.
 
     `settings` are environment variables without their `GATEWAY_`: `SERVER__DRAIN_SECONDS="1"`.
     """
-    environment = {f"GATEWAY_{name}": value for name, value in settings.items()}
+    environment = {**(environment or {}), **{f"GATEWAY_{name}": value for name, value in settings.items()}}
     environment["SERVICE_UPSTREAM_KEY"] = UPSTREAM_KEY
     if isinstance(upstream, RawUpstream):
         upstream = over(upstream)
