@@ -44,6 +44,10 @@ class Ending(StrEnum):
     DEADLINE = "deadline"
 
 
+CUT = frozenset({Ending.TRUNCATED, Ending.CLIENT_ABORTED, Ending.DEADLINE, Ending.REFUSED})
+"""The endings of a response that may have had more to say: its last report of usage is not its last word."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """What the raw path and query say, before anything is looked up. Source: `dialects`."""

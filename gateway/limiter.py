@@ -19,7 +19,7 @@ from gateway.errors import (
     GatewayError,
     StoreUnavailable,
 )
-from gateway.exchange import Ending, Exchange
+from gateway.exchange import CUT, Exchange
 from gateway.limits import Level, Limits, completed
 from gateway.quota.admission import Admission
 from gateway.quota.estimate import Estimate, Estimator
@@ -33,8 +33,6 @@ STEADY_SECONDS = 10.0
 """How long every verdict must have come before the counters are said to be back."""
 KNOWN_RULES = 10_000
 """For how many combinations of project, branch, credential and model their rules are remembered."""
-_WHOLE = frozenset({Ending.COMPLETE, Ending.SUSPECT, Ending.UPSTREAM_ERROR, Ending.UPSTREAM_ERROR_IN_STREAM})
-"""The endings after which the upstream's last report is its last word."""
 _log = logging.getLogger(__name__)
 
 
@@ -152,7 +150,7 @@ class Limiter:
         exchange.reservation = None
         usage, cost_nanos = exchange.usage, exchange.cost_nanos
         tokens: int | None = None
-        final = exchange.ending in _WHOLE
+        final = exchange.ending not in CUT
         if usage is not None:
             tokens = usage.input + usage.output
             if final:

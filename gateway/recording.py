@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 
-from gateway.exchange import Ending, Exchange
+from gateway.exchange import CUT, Exchange
 from gateway.prices import Prices
 from gateway.usage_record import UsageRecord, UsageSource
 
-_CUT = frozenset({Ending.TRUNCATED, Ending.CLIENT_ABORTED, Ending.DEADLINE, Ending.REFUSED})
-"""The endings of a response that may have had more to say: its last report is not its last word."""
 _REPORTED, _PARTIAL, _UNKNOWN = UsageSource.REPORTED, UsageSource.PARTIAL, UsageSource.UNKNOWN
 
 
@@ -37,7 +35,7 @@ def usage_record(exchange: Exchange, *, attempt: int = 1, attempts: int = 1) -> 
         source = _UNKNOWN
         prompt = cached = candidates = thoughts = tool_use_prompt = total = None
     else:
-        source = _PARTIAL if exchange.ending in _CUT else _REPORTED
+        source = _PARTIAL if exchange.ending in CUT else _REPORTED
         prompt, cached, candidates = usage.prompt, usage.cached, usage.candidates
         thoughts, tool_use_prompt, total = usage.thoughts, usage.tool_use_prompt, usage.total
     return UsageRecord(
