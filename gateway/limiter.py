@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from gateway.errors import (
@@ -72,11 +72,19 @@ class Limiter:
     """Admits requests and settles them. `defaults` are for projects that have no limit of their own.
 
     `counters_away` counts in the place of `counters` while those can't be asked; None: requests are refused.
+    `clock` gives seconds that never go back.
     """
 
     def __init__(
-        self, counters: Counters, store: LimitsLookup, *, defaults: Limits, counters_away: Counters | None
+        self,
+        counters: Counters,
+        store: LimitsLookup,
+        *,
+        defaults: Limits,
+        counters_away: Counters | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._counters = counters
         self._counters_away = counters_away
         self._store = store
@@ -99,7 +107,7 @@ class Limiter:
     @property
     def counters_away(self) -> bool:
         """Whether the counters can't be asked, or could not lately."""
-        return not self._counters.available or time.monotonic() - self._missed_at < STEADY_SECONDS
+        return not self._counters.available or self._clock() - self._missed_at < STEADY_SECONDS
 
     async def look(self) -> None:
         """Take up what has changed of the limits. Raises StoreUnavailable."""
@@ -172,7 +180,7 @@ class Limiter:
         try:
             admission = await verdict
         except CountersUnavailable as error:
-            self._missed_at = time.monotonic()
+            self._missed_at = self._clock()
             if not self._told_away:
                 self._told_away = True
                 _log.error("counters are away: %s", error)
