@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.ledger.segments import listed
-
-_PIECE_BYTES = 64 * 1024
+from gateway.ledger.segments import count_lines, listed
 
 
 class Waiting(NamedTuple):
@@ -36,7 +34,7 @@ class Backlog:
         for path, size in found:
             before = self._known.get(path, Waiting(0, 0))
             try:
-                added = _lines(path, before.size, size) if size > before.size else 0
+                added = count_lines(path, before.size, size) if size > before.size else 0
             except FileNotFoundError:  # it has been moved to the store
                 continue
             known[path] = Waiting(size, before.records + added)
@@ -44,14 +42,3 @@ class Backlog:
         return Waiting(
             sum(file.size for file in known.values()), sum(file.records for file in known.values())
         )
-
-
-def _lines(path: Path, begin: int, end: int) -> int:
-    """How many end there, between two places of the file."""
-    lines = 0
-    with path.open("rb", buffering=0) as file:
-        file.seek(begin)
-        while begin < end and (piece := file.read(min(_PIECE_BYTES, end - begin))):
-            lines += piece.count(b"\n")
-            begin += len(piece)
-    return lines

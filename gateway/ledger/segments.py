@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SUFFIX = ".jsonl"
+_PIECE_BYTES = 64 * 1024
 
 
 class Segment:
@@ -84,3 +85,14 @@ def read_lines(descriptor: int) -> bytes:
     with os.fdopen(os.dup(descriptor), "rb") as file:
         content = file.read()
     return content[: content.rfind(b"\n") + 1]
+
+
+def count_lines(path: Path, begin: int, end: int) -> int:
+    """How many lines end there, between two places of a file that may have grown since. Raises OSError."""
+    lines = 0
+    with path.open("rb", buffering=0) as file:
+        file.seek(begin)
+        while begin < end and (piece := file.read(min(_PIECE_BYTES, end - begin))):
+            lines += piece.count(b"\n")
+            begin += len(piece)
+    return lines

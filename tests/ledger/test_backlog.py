@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from gateway.ledger.backlog import Backlog
-from gateway.ledger.segments import Segment, listed
+from gateway.ledger.segments import Segment, count_lines, listed
 
 
 def test_nothing_waits_where_nothing_was_used(folder: Path) -> None:
@@ -44,3 +46,12 @@ def test_long_files_are_counted_whole_and_only_once(folder: Path) -> None:
     with path.open("ab") as file:
         file.write(b"x\n" * 100_000)
     assert backlog.look() == (700_000, 100_500)
+
+
+@pytest.mark.parametrize("line", [b"1\n", b"%099d\n" % 7])
+def test_what_a_file_has_grown_by_since_counts_the_next_time(tmp_path: Path, line: bytes) -> None:
+    path, size = tmp_path / "0.jsonl", len(line)
+    path.write_bytes(line * 70_000)
+    assert count_lines(path, 0, 50_000 * size) == 50_000
+    assert count_lines(path, 50_000 * size, 70_000 * size) == 20_000
+    assert count_lines(path, 70_000 * size, 80_000 * size) == 0  # it is shorter than it was said to be
