@@ -26,10 +26,17 @@ from gateway.metrics import BUCKETS, Histogram, Labels, Snapshot, Tally
 _BOUNDS = (*(str(bound) for bound in BUCKETS), "+Inf")
 
 
+def _nothing() -> None: ...
+
+
 class Exposition(Collector):
     """Renders a snapshot, taken anew each time, together with this process's own figures and the `others`."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], *others: Collector) -> None:
+    def __init__(
+        self, snapshot: Callable[[], Snapshot], *others: Collector, look: Callable[[], None] = _nothing
+    ) -> None:
+        """look: has the others see what they can see on the event loop alone."""
+        self.look = look
         self._snapshot = snapshot
         self._registry = CollectorRegistry()
         for collector in (self, *others):

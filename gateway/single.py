@@ -33,12 +33,14 @@ async def run(config: Config, read: Callable[[], Config], announce: Announce) ->
         stack.push_async_callback(gateway.close)
         await gateway.build()
         models = [model.id for model in config.catalog.models]
+        figures = TargetFigures(gateway.targets, models)
         app = create_admin_app(
             ready=lambda: (gateway.state == "serving", gateway.state),
             exposition=Exposition(
                 gateway.accounting.snapshot,
                 ShippingFigures(gateway.shipper),
-                TargetFigures(gateway.targets, models),
+                figures,
+                look=figures.look,
             ),
             store=gateway.store,
             targets=gateway.targets,

@@ -73,13 +73,15 @@ class Supervisor:
             stack.push_async_callback(store.close)
             shipper = ship(self._config, store, stack)
             models = [model.id for model in self._config.catalog.models]
+            figures = TargetFigures(self._totals.targets, models)
             app = create_admin_app(
                 ready=self._ready,
                 exposition=Exposition(
                     self._totals.snapshot,
                     self._totals,
                     ShippingFigures(shipper),
-                    TargetFigures(self._totals.targets, models),
+                    figures,
+                    look=figures.look,
                 ),
                 store=store,
                 targets=self._totals.targets,

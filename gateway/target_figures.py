@@ -16,7 +16,7 @@ _LABELS = ("upstream", "key", "model")
 
 
 class TargetFigures(Collector):
-    """Shows the states that `targets` gives, which is called in another thread than the event loop's.
+    """Shows the states that `targets` gave when it was last looked: targets change on the event loop.
 
     A model that is not among `models` is shown as `other`, with all like it: clients may choose such names.
     """
@@ -24,6 +24,11 @@ class TargetFigures(Collector):
     def __init__(self, targets: Callable[[], Sequence[TargetState]], models: Container[str]) -> None:
         self._targets = targets
         self._models = models
+        self._seen: Sequence[TargetState] = ()
+
+    def look(self) -> None:
+        """See how they are now. On the event loop, before what was seen is rendered elsewhere."""
+        self._seen = self._targets()
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
@@ -35,7 +40,7 @@ class TargetFigures(Collector):
         in_flight = GaugeMetricFamily(
             "gateway_upstream_target_in_flight", "Requests sent and not answered whole.", labels=_LABELS
         )
-        known = [one if one.model in self._models else replace(one, model=OTHER) for one in self._targets()]
+        known = [one if one.model in self._models else replace(one, model=OTHER) for one in self._seen]
         for one in merge([one] for one in known):
             place = (one.upstream, one.key, one.model)
             state.add_metric(place, _NUMBERS[one.state])

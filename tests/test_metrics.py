@@ -86,6 +86,7 @@ async def test_every_metric_is_documented_with_its_type_unit_and_labels(
     async with opened(tmp_path / "gateway.db") as store:
         shipping = ShippingFigures(Shipper(tmp_path / "spool", store, retention_days=90))
         targets = TargetFigures(lambda: [READY], MODELS)
+        targets.look()
         text = Exposition(observer.snapshot, shipping, targets).render("")[0].decode()
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     labels: dict[str, set[str]] = {name: set() for name in types}

@@ -16,8 +16,10 @@ Labels = tuple[str, str, str]
 
 def samples(*targets: TargetState) -> dict[tuple[str, Labels], float]:
     """By name and upstream, key and model."""
+    figures = TargetFigures(lambda: targets, {"gemini-2-5-flash"})
+    figures.look()
     registry = CollectorRegistry()
-    registry.register(TargetFigures(lambda: targets, {"gemini-2-5-flash"}))
+    registry.register(figures)
     return {
         (sample.name, (sample.labels["upstream"], sample.labels["key"], sample.labels["model"])): sample.value
         for family in text_string_to_metric_families(generate_latest(registry).decode())

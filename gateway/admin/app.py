@@ -74,6 +74,7 @@ def create_admin_app(
         return web.json_response({"ready": is_ready, "reason": reason}, status=200 if is_ready else 503)
 
     async def metrics(request: web.Request) -> web.Response:
+        exposition.look()
         # Tens of milliseconds where there are many series: in a thread, streams wait for a fraction of it.
         body, content_type = await asyncio.to_thread(exposition.render, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
