@@ -46,7 +46,7 @@ def test_an_answer_that_should_have_told_its_usage(
     [
         unknown(ending=Ending.UPSTREAM_ERROR, status=429),
         unknown(ending=Ending.UPSTREAM_ERROR, status=500),
-        unknown(ending=Ending.UPSTREAM_ERROR, status=302),
+        unknown(ending=Ending.UPSTREAM_ERROR, status=300),
         unknown(ending=Ending.REFUSED, status=504, reason="UPSTREAM_TIMEOUT"),
         unknown(ending=Ending.CLIENT_ABORTED, status=0),
         finished(),
