@@ -70,6 +70,7 @@ class Exposition(Collector):
         yield from _tokens(snapshot.tallies)
         yield from _unknown(snapshot.tallies)
         yield from _keeping(snapshot)
+        yield from _renewing(snapshot)
         yield from _times(snapshot.tallies)
 
 
@@ -177,6 +178,15 @@ def _keeping(snapshot: Snapshot) -> Iterator[Metric]:
         "gateway_counters_away", "1 while the counters give no answer.", snapshot.counters_away
     )
     yield GaugeMetricFamily("gateway_store_away", "1 while the store gives no answer.", snapshot.store_away)
+
+
+def _renewing(snapshot: Snapshot) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "gateway_upstream_token_failing", "1 while access tokens can't be renewed.", labels=["upstream"]
+    )
+    for upstream, failing in snapshot.tokens_failing.items():
+        family.add_metric([upstream], failing)
+    yield family
 
 
 def _times(tallies: list[Tally]) -> Iterator[Metric]:

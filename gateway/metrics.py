@@ -101,6 +101,8 @@ class Snapshot:
     """Requests whose reservation stands, as their end could not be counted."""
     counters_away: bool = False
     store_away: bool = False
+    tokens_failing: dict[str, bool] = field(default_factory=dict)
+    """By upstream whose access tokens are renewed: whether that fails just now."""
 
     @property
     def left(self) -> Snapshot:
@@ -174,6 +176,8 @@ def add_up(snapshots: Iterable[Snapshot]) -> Snapshot:
         total.unsettled += snapshot.unsettled
         total.counters_away |= snapshot.counters_away
         total.store_away |= snapshot.store_away
+        for upstream, failing in snapshot.tokens_failing.items():
+            total.tokens_failing[upstream] = failing or total.tokens_failing.get(upstream, False)
         for tally in snapshot.tallies:
             tallies.setdefault(tally.labels, Tally(tally.labels)).add(tally)
     total.tallies = list(tallies.values())

@@ -26,6 +26,7 @@ from gateway.identity import Identity
 from gateway.limiter import Limiter
 from gateway.listeners import BACKLOG
 from gateway.machine import default_limits, open_counters, open_ledger, ship
+from gateway.metrics import Snapshot
 from gateway.observe import Observer
 from gateway.process import first_of
 from gateway.proxy import Proxy
@@ -66,6 +67,15 @@ class Gateway:
     def targets(self) -> list[TargetState]:
         """How each target is, in this process."""
         return self._proxy.pool.targets()
+
+    def snapshot(self) -> Snapshot:
+        """What was counted in this process, and how it is now."""
+        snapshot = self.accounting.snapshot()
+        for upstream in self._proxy.pool.upstreams:
+            if upstream.renewal:
+                failing = any(key.failing_since is not None for key in upstream.keys)
+                snapshot.tokens_failing[upstream.name] = failing
+        return snapshot
 
     async def build(self) -> None:
         """Open the store and start upstreams. Raises StoreError or ConfigurationError; then call `close`."""

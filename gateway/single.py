@@ -37,7 +37,7 @@ async def run(config: Config, read: Callable[[], Config], announce: Announce) ->
         app = create_admin_app(
             ready=lambda: (gateway.state == "serving", gateway.state),
             exposition=Exposition(
-                gateway.accounting.snapshot,
+                gateway.snapshot,
                 ShippingFigures(gateway.shipper),
                 figures,
                 look=figures.look,

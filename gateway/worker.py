@@ -91,7 +91,7 @@ def _state(gateway: Gateway, *, leaving: bool) -> Report:
     resident_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return Report(
         leaving=leaving,
-        metrics=gateway.accounting.snapshot(),
+        metrics=gateway.snapshot(),
         targets=gateway.targets(),
         open_connections=gateway.open_connections,
         cpu_seconds=time.process_time(),

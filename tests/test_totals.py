@@ -94,3 +94,16 @@ def test_what_has_no_price_adds_up_by_what_it_is() -> None:
     (tally,) = totals.snapshot().tallies
     assert tally.unpriced == {"model": 4, "google_maps": 1}
     assert totals.snapshot().tallies[0].unpriced == {"model": 4, "google_maps": 1}  # reading adds nothing
+
+
+def test_an_upstream_lacks_a_token_where_any_worker_does() -> None:
+    totals = Totals(2)
+    one, two = Member(1, 11), Member(2, 12)
+    totals.report(one, report(tokens_failing={"a": True, "b": False}))
+    totals.report(two, report(tokens_failing={"a": False, "b": False}))
+    assert totals.snapshot().tokens_failing == {"a": True, "b": False}
+    text = Exposition(totals.snapshot).render("")[0].decode()
+    assert 'gateway_upstream_token_failing{upstream="a"} 1.0\n' in text
+    assert 'gateway_upstream_token_failing{upstream="b"} 0.0\n' in text
+    totals.ended(one)
+    assert totals.snapshot().tokens_failing == {"a": False, "b": False}
