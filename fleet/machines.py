@@ -44,6 +44,7 @@ name = "studio"
 kind = "ai-studio"
 base_url = "http://127.0.0.1:{upstream}"
 keys = ["env:FLEET_UPSTREAM_KEY"]
+cooldown = false
 """
 _ENVIRONMENT = {"FLEET_POSTGRES_PASSWORD": PASSWORD, "FLEET_UPSTREAM_KEY": "AQ.upstream-key-of-the-fleet"}
 

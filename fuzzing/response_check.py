@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 
 from fuzzing.ends import Finding, described
 from fuzzing.meaning import Response
@@ -27,7 +28,14 @@ _HIDDEN = {
     "server", "alt-svc", "x-client-request-id",
 }  # fmt: skip
 """Headers that never pass, beside those that the upstream's Connection header names."""
-_OWN = {"connection", "transfer-encoding", "content-length", "x-request-id", "x-upstream-request-id"}
+_OWN = {
+    "connection",
+    "transfer-encoding",
+    "content-length",
+    "x-request-id",
+    "x-upstream-request-id",
+    "x-gateway-attempts",
+}
 """Headers that the gateway writes itself."""
 _EVENT_ENDS = (b"\n\n", b"\r\r", b"\r\n\r\n")
 _ERROR_EVENT = re.compile(rb'data: (\{"error":\{"code":502,[^\r\n]*\}\})\r\n\r\n\Z')
@@ -103,16 +111,16 @@ def _check_broken(answer: RawResponse, sent: Response, *, sse: bool, lossy: bool
 def _check_headers(answer: RawResponse, sent: Response) -> None:
     assert sent.head
     fields = {(name.lower(), value) for name, value in sent.head.headers}
-    own = 0
+    own = Counter[str]()
     for written, value in answer.headers:
         name = written.lower()
-        own += name == "x-request-id"
+        own[name] += 1
         if name in _OWN or (name == "retry-after" and sent.status == 429):
             continue
         assert (name, value) in fields, f"a header that the upstream did not send: {name}"
         assert name not in _HIDDEN | sent.connection_options, f"a header that stays here: {name}"
         assert not name.startswith("x-gateway-"), "a label of the gateway's own"
-    assert own == 1, "not the one id of the request"
+    assert own["x-request-id"] == own["x-gateway-attempts"] == 1, "not the one id and count of the request"
 
 
 def check_record(record: Exchange, answer: RawResponse, sent: Response, *, lossy: bool) -> None:

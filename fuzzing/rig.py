@@ -236,8 +236,8 @@ class _Log(logging.Handler):
         logging.getLogger().addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        refused_key = "refuses the gateway's key" in record.getMessage()
-        if record.exc_info or (record.levelno >= logging.ERROR and not refused_key):
+        of_upstream = record.name == "gateway.alarms" or "refuses the gateway's key" in record.getMessage()
+        if record.exc_info or (record.levelno >= logging.ERROR and not of_upstream):
             self.faults.append(self.format(record))
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from gateway.limiter import Limiter
 from gateway.metrics import Snapshot
 from gateway.observe import Observer
 from gateway.prices import Prices
-from gateway.recording import price, usage_record
+from gateway.recording import failed_records, price, usage_record
 from gateway.usage_record import UsageRecord
 
 
@@ -82,4 +82,6 @@ class Accounting:
         self._limiter.settle(exchange)
         self._observer.finish(exchange)
         if asked:
+            for record in failed_records(exchange) if exchange.failed_attempts else ():
+                self._ledger.add(record)
             self._ledger.add(usage_record(exchange))

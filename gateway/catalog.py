@@ -37,6 +37,7 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     aliases: tuple[ModelName, ...] = ()
     upstream_names: dict[Kind, ModelName] = {}
     shutdown: dict[Kind, date] = {}
+    fallback: tuple[ModelName, ...] = ()
 
 
 class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,6 +70,8 @@ class Model:
     """By kind of upstream; a kind that is absent takes the short id."""
     shutdown: Mapping[str, date] = field(default_factory=dict)
     """By kind of upstream: the day from which it answers no more, as announced."""
+    fallback: tuple[str, ...] = ()
+    """The short ids of the models that answer in its place, the first that can, while no upstream does."""
 
     def upstream_name(self, kind: str) -> str:
         """What an upstream of this kind calls the model."""
@@ -113,6 +116,12 @@ class Catalog:
             removed |= {name, *_aliases(models.pop(name), package.prefixes)}
         for name, given in settings.models.items():
             models[name] = _merge(models.get(name) or Model(name), given)
+        for name, given in settings.models.items():
+            for fallback in given.fallback:
+                if fallback == name or fallback not in models or not models[fallback].on_endpoint:
+                    raise ConfigurationError(
+                        f"catalog.models.{name}.fallback: {fallback!r} is not the short id of another model"
+                    )
         named = [replace(model, aliases=_aliases(model, package.prefixes)) for model in models.values()]
         try:
             return cls(named, settings.allow, removed)
@@ -170,4 +179,5 @@ def _merge(model: Model, given: ModelSettings) -> Model:
         on_endpoint=True,
         upstream_names=dict(model.upstream_names) | dict(given.upstream_names),
         shutdown=dict(model.shutdown) | dict(given.shutdown),
+        fallback=given.fallback or model.fallback,
     )

@@ -15,6 +15,7 @@ from gateway.upstreams.response_head import ResponseHead
 
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _EVENT_STREAM = b"text/event-stream"
+_ONE_ATTEMPT = b"x-gateway-attempts: 1"
 # Globals, for an enumeration's member is found a good deal later.
 _COMPLETE, _UPSTREAM_ERROR = Ending.COMPLETE, Ending.UPSTREAM_ERROR
 
@@ -64,6 +65,10 @@ class Downstream:
             exchange.upstream_request_id = head.request_id.decode("latin-1")[:128]
             lines.append(b"x-upstream-request-id: " + head.request_id)
         lines.append(b"x-request-id: " + exchange.id.encode("ascii"))
+        attempts = exchange.attempts
+        lines.append(_ONE_ATTEMPT if attempts == 1 else b"x-gateway-attempts: %d" % attempts)
+        if exchange.answered_as != exchange.model:
+            lines.append(b"x-gateway-model: " + exchange.answered_as.encode("ascii"))
         if exchange.client_request_id:
             lines.append(b"x-client-request-id: " + exchange.client_request_id.encode("ascii"))
         if exchange.rate_limit_lines and not head.has_rate_limits:

@@ -58,6 +58,7 @@ BODY_TOO_LARGE = Refusal(413, "request body too large", "INVALID_ARGUMENT", "BOD
 INTERNAL = Refusal(500, "internal gateway error", "INTERNAL", "INTERNAL")
 UPSTREAM_FAILED = Refusal(502, "upstream request failed", "UNAVAILABLE", "UPSTREAM_FAILED")
 UPSTREAM_TIMEOUT = Refusal(504, "upstream request timed out", "DEADLINE_EXCEEDED", "UPSTREAM_TIMEOUT")
+UPSTREAM_OVERLOADED = Refusal(503, "upstream overloaded", "UNAVAILABLE", "UPSTREAM_COOLDOWN")
 OVERLOADED = Refusal(503, "gateway overloaded", "UNAVAILABLE", "OVERLOADED", (("Retry-After", "1"),))
 DRAINING = Refusal(503, "gateway draining", "UNAVAILABLE", "DRAINING", (("Retry-After", "1"),))
 

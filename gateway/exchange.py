@@ -63,6 +63,21 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt at an upstream that another one followed, before the client was sent a byte.
+
+    Times are `time.monotonic()` seconds; 0.0 means that it did not happen.
+    """
+
+    upstream: str
+    began: float
+    first_byte: float
+    ended: float
+    status: int
+    """What the upstream answered; 0 when it did not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who asks: a credential known to be good and scoped for the gateway."""
 
@@ -155,7 +170,13 @@ class Exchange:
     model = ""
     """The catalog's short id."""
     upstream = ""
-    """The configured name of the upstream asked."""
+    """The configured name of the upstream asked, the last one of several."""
+    attempts = 0
+    """How often an upstream was asked."""
+    failed_attempts: tuple[FailedAttempt, ...] = ()
+    """Those before the last."""
+    answered_as = ""
+    """The short id of the model that the upstream was asked for: `model`, or one that it falls back on."""
     upstream_request_id = ""
     status = 0
     """The status that the client was sent; 0 when it left before one."""

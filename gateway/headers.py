@@ -7,7 +7,7 @@ are the business of `upstreams.response_head`.)
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -55,6 +55,12 @@ def request_lines(
             lines.append(name + b": " + value)
     lines.append(_accept_encoding(encodings))
     return lines
+
+
+def server_timeout(fields: Mapping[bytes, bytes]) -> float | None:
+    """For how many seconds the client lets the upstream work, by its `x-server-timeout`."""
+    value = fields.get(b"x-server-timeout")
+    return float(value) if value is not None and _SECONDS.fullmatch(value) else None
 
 
 @lru_cache(maxsize=1024)

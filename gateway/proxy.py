@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Collection, Coroutine
 
 from gateway.accounting import Accounting
 from gateway.branches import Branches
-from gateway.catalog import Catalog
+from gateway.catalog import Catalog, Model
 from gateway.client_connection import ClientConnection
 from gateway.dialects import gemini
 from gateway.errors import (
@@ -23,6 +23,7 @@ from gateway.errors import (
     HTTP_MALFORMED,
     INTERNAL,
     METHOD,
+    MODEL_NOT_ON_ENDPOINT,
     OVERLOADED,
     UPSTREAM_TIMEOUT,
     GatewayError,
@@ -35,8 +36,8 @@ from gateway.identity import Identity
 from gateway.limiter import Limiter
 from gateway.refusal import refusal_bytes
 from gateway.relay import Relay
-from gateway.upstreams import Target
 from gateway.upstreams.pool import Pool
+from gateway.upstreams.target import Target
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -134,7 +135,7 @@ class Proxy:
             raise route_error
         model = self.catalog.resolve(exchange.route.model)
         exchange.model = model.id
-        chosen = self.pool.choose(model)
+        chosen = self._choose(exchange, model)
         if route_error:
             raise route_error
         announced = client.request.content_length
@@ -145,6 +146,30 @@ class Proxy:
             self.relay.start(client, exchange, chosen, self)
         else:
             self._wait(client, exchange, self._send_counted(client, exchange, chosen, counting))
+
+    def _choose(self, exchange: Exchange, model: Model) -> Target:
+        try:
+            return self.pool.choose(model, _caller(exchange))
+        except GatewayError as error:
+            if not model.fallback or error.refusal is MODEL_NOT_ON_ENDPOINT:
+                raise
+            fallback = self._fall_back(exchange, model, ())
+            if fallback is None:
+                raise
+            return fallback
+
+    def another(self, exchange: Exchange, tried: Collection[Target]) -> Target | None:
+        """See `Owner`."""
+        model = self.catalog.resolve(exchange.route.model)
+        target = self.pool.another(model, _caller(exchange), tried)
+        return target or self._fall_back(exchange, model, tried)
+
+    def _fall_back(self, exchange: Exchange, model: Model, tried: Collection[Target]) -> Target | None:
+        """Where the first of the models is served that the operator names in its place."""
+        for name in model.fallback:
+            if target := self.pool.another(self.catalog.resolve(name), _caller(exchange), tried):
+                return target
+        return None
 
     async def _send_counted(
         self, client: ClientConnection, exchange: Exchange, chosen: Target, counting: Awaitable[None]
@@ -216,6 +241,11 @@ class _Asking:
         self._task.cancel()
         self._exchange.ending = Ending.CLIENT_ABORTED
         self._proxy.left(self._client, self._exchange)
+
+
+def _caller(exchange: Exchange) -> str:
+    """Whose requests should go where the last one went."""
+    return exchange.principal.credential_id if exchange.principal else ""
 
 
 def _check_http(request: HttpRequest, action: str) -> None:

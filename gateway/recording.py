@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
-from gateway.exchange import CUT, Exchange
+from gateway.exchange import CUT, Ending, Exchange
 from gateway.prices import Prices
 from gateway.usage_record import UsageRecord, UsageSource
 
@@ -19,12 +20,16 @@ def began_at(exchange: Exchange) -> float:
 def price(exchange: Exchange, prices: Prices) -> None:
     """Tell the exchange what its usage cost."""
     exchange.cost_nanos, exchange.unpriced = prices.cost(
-        exchange.model, exchange.model_version, began_at(exchange), exchange.usage, exchange.usage_details
+        exchange.answered_as,
+        exchange.model_version,
+        began_at(exchange),
+        exchange.usage,
+        exchange.usage_details,
     )
 
 
-def usage_record(exchange: Exchange, *, attempt: int = 1, attempts: int = 1) -> UsageRecord:
-    """The record of an exchange that is over and priced, and that asked an upstream."""
+def usage_record(exchange: Exchange) -> UsageRecord:
+    """The record of the last attempt of an exchange that is over and priced, and that asked an upstream."""
     principal = exchange.principal
     assert principal is not None
     usage = exchange.usage
@@ -40,8 +45,8 @@ def usage_record(exchange: Exchange, *, attempt: int = 1, attempts: int = 1) -> 
         thoughts, tool_use_prompt, total = usage.thoughts, usage.tool_use_prompt, usage.total
     return UsageRecord(
         request_id=exchange.id,
-        attempt=attempt,
-        attempts=attempts,
+        attempt=exchange.attempts,
+        attempts=exchange.attempts,
         time=began_at(exchange),
         client_request_id=exchange.client_request_id,
         project=principal.project_id,
@@ -71,3 +76,29 @@ def usage_record(exchange: Exchange, *, attempt: int = 1, attempts: int = 1) -> 
         request_bytes=exchange.request_bytes,
         response_bytes=exchange.response_bytes,
     )
+
+
+def failed_records(exchange: Exchange) -> Iterator[UsageRecord]:
+    """The records of the attempts before the last one: nothing is known of what they used."""
+    principal = exchange.principal
+    assert principal is not None
+    now, wall = time.monotonic(), time.time()
+    for number, failed in enumerate(exchange.failed_attempts, 1):
+        yield UsageRecord(
+            request_id=exchange.id,
+            attempt=number,
+            attempts=exchange.attempts,
+            time=wall - (now - failed.began),
+            client_request_id=exchange.client_request_id,
+            project=principal.project_id,
+            branch=exchange.branch_id,
+            credential=principal.credential_id,
+            model=exchange.model,
+            upstream=failed.upstream,
+            action=exchange.route.action,
+            status=failed.status,
+            ending=Ending.UPSTREAM_ERROR if failed.status else Ending.REFUSED,
+            first_byte_ms=round((failed.first_byte - failed.began) * 1e3, 3) if failed.first_byte else None,
+            duration_ms=round((failed.ended - failed.began) * 1e3, 3),
+            request_bytes=exchange.request_bytes,
+        )

@@ -27,6 +27,8 @@ def refusal_bytes(exchange: Exchange, error: GatewayError, *, keep: bool, with_b
         f"x-gateway-error: {refusal.reason}",
         *(f"{name}: {value}" for name, value in refusal.headers),
     ]
+    if exchange.attempts:
+        lines.append(f"x-gateway-attempts: {exchange.attempts}")
     if exchange.client_request_id:
         lines.append(f"x-client-request-id: {exchange.client_request_id}")
     lines.append("Connection: keep-alive" if keep else "Connection: close")

@@ -9,8 +9,10 @@ from time import monotonic
 from gateway.client_connection import ClientConnection
 from gateway.errors import CREDENTIAL_INVALID, DRAINING
 from gateway.exchange import Exchange
+from gateway.keeping import Keeping
 from gateway.transfer import Owner, Rules, Transfer
-from gateway.upstreams import Target
+from gateway.upstreams.budget import RetryBudget
+from gateway.upstreams.target import Target
 
 LOOK_SECONDS = 0.25
 """How often the requests under way are looked at: how late a deadline may be, or that a client is found gone
@@ -20,8 +22,10 @@ LOOK_SECONDS = 0.25
 class Relay:
     """Relays requests to targets. `live` holds those under way, for the drain."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, keeping: Keeping, budget: RetryBudget) -> None:
         self.rules = rules
+        self.keeping = keeping
+        self.budget = budget
         self.live: set[Transfer] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -30,9 +34,9 @@ class Relay:
 
         Raises GatewayError where it can't begin; then the owner is told nothing.
         """
-        transfer = Transfer(self, owner, client, exchange, target)
+        transfer = Transfer(self, owner, client, exchange)
         try:
-            transfer.start()
+            transfer.start(target)
         except Exception:
             transfer.let_go()
             raise

@@ -23,6 +23,7 @@ from gateway.deadlines import Timeouts
 from gateway.errors import ConfigurationError, StoreUnavailable
 from gateway.exchange import Exchange
 from gateway.identity import Identity
+from gateway.keeping import Keeping
 from gateway.limiter import Limiter
 from gateway.listeners import BACKLOG
 from gateway.machine import default_limits, open_counters, open_ledger, ship
@@ -33,6 +34,7 @@ from gateway.proxy import Proxy
 from gateway.relay import Relay
 from gateway.stores import open_store
 from gateway.transfer import Rules
+from gateway.upstreams.budget import RetryBudget
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.roster import Roster
 from gateway.upstreams.target_state import TargetState
@@ -103,7 +105,9 @@ class Gateway:
         self._stack.push_async_callback(self.observer.close)
         self._roster = Roster(config.timeouts.connect)
         self._stack.push_async_callback(self._roster.close)
-        pool = Pool(await self._roster.take_up(config.upstreams))
+        pool = Pool(
+            await self._roster.take_up(config.upstreams), sticky_seconds=config.routing.sticky_seconds
+        )
         self._relay = Relay(
             Rules(
                 Timeouts(
@@ -114,7 +118,10 @@ class Gateway:
                 ),
                 config.server.max_body_bytes,
                 frozenset(name.lower().encode("ascii") for name in config.server.forward_request_headers),
-            )
+                config.retries.attempts,
+            ),
+            Keeping(each=config.retries.body_bytes, together=self._part(config.retries.body_bytes_together)),
+            RetryBudget(config.retries.budget),
         )
         limiter = await self._limiter()
         self.accounting = Accounting(

@@ -1,22 +1,25 @@
-"""One request's passage: up to its upstream and the response down to the client, byte for byte.
+"""One request's passage: up to an upstream and the response down to the client, byte for byte.
 
 No task waits for it: the request is sent from within the client's `data_received`, and response bytes go from
 the upstream's `data_received` straight to the client's transport; only a new connection is opened in a task.
 An upstream that falls behind pauses its client, and a client that does, its upstream; a client
-that leaves aborts it. What a stream looks like at its end is decided here: a broken one never
-ends cleanly, and never by reset.
+that leaves aborts it. Until the client has been sent a byte, another attempt may follow one that failed.
+What a stream looks like at its end is decided here: a broken one never ends cleanly, and never by reset.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Protocol
 
 from gateway import headers
+from gateway.attempt import Attempt
 from gateway.client_connection import ClientConnection
 from gateway.deadlines import Deadline, Timeouts, Waiting
 from gateway.downstream import Downstream
@@ -24,7 +27,6 @@ from gateway.errors import (
     BODY_TOO_LARGE,
     HTTP_MALFORMED,
     INTERNAL,
-    OVERLOADED,
     UPSTREAM_FAILED,
     UPSTREAM_TIMEOUT,
     GatewayError,
@@ -32,14 +34,13 @@ from gateway.errors import (
     described,
 )
 from gateway.exchange import Ending, Exchange
-from gateway.upload import KEPT_BYTES, Upload, framed
-from gateway.upstreams import Target, refusals
+from gateway.keeping import Keeping
+from gateway.upload import Upload, framed
+from gateway.upstreams.budget import RetryBudget, backoff
 from gateway.upstreams.connection import Failure, UpstreamConnection
-from gateway.upstreams.connector import TooManyConnections
+from gateway.upstreams.faults import CONNECTION_FAULT, TIMEOUT_FAULT
 from gateway.upstreams.response_head import ResponseHead
-
-STALE_SECONDS = 1.0
-"""A reused connection that closes this soon without a response byte had been closed before it was used."""
+from gateway.upstreams.target import Target
 
 _log = logging.getLogger(__name__)
 _MUCH_BYTES = 64 * 1024
@@ -56,6 +57,8 @@ class Rules:
     max_body_bytes: int
     forward_request_headers: frozenset[bytes]
     """Lower-case names of request headers that go upstream beyond the usual ones."""
+    attempts: int
+    """The most that are made for one request."""
 
 
 class Relaying(Protocol):
@@ -64,10 +67,15 @@ class Relaying(Protocol):
     rules: Rules
     live: set[Transfer]
     """Those under way."""
+    keeping: Keeping
+    budget: RetryBudget
 
 
 class Owner(Protocol):
-    """Who had a transfer made: told once, at its end."""
+    """Who had a transfer made, and is told once how it ended."""
+
+    def another(self, exchange: Exchange, tried: Collection[Target]) -> Target | None:
+        """Where to send the request when attempts at these have failed; None: nowhere else."""
 
     def refused(self, client: ClientConnection, exchange: Exchange, error: GatewayError) -> None:
         """It came to nothing, and the client has not been sent a byte."""
@@ -80,36 +88,36 @@ class Owner(Protocol):
 
 
 class Transfer:
-    """One request's passage: receiver of an upstream connection, and passage of a client connection."""
+    """One request's passage: asker of its attempts, and passage of a client connection."""
 
     # What is not set yet stands in the class: every request has one of these, and few set everything.
-    _connection: UpstreamConnection | None = None
+    _attempt: Attempt | None = None
+    """The one under way, or the one whose answer the client gets."""
+    _tried: tuple[Target, ...] = ()
+    """Where attempts have failed."""
+    _pause: asyncio.TimerHandle | None = None
+    """Before the next attempt."""
     _downstream: Downstream | None = None
     _upload: Upload | None = None
-    _task: asyncio.Task[None] | None = None
-    """Opens a connection."""
     _body: bytes | None = b""
     """All of the body as it was sent; None when it is not here, or no longer kept."""
-    _request_whole = False
+    _kept = 0
+    """How many bytes of it are counted as kept."""
+    request_whole = False
     _whole = False
     _failure: Refusal | None = None
     _cut: Ending | None = None
     """Why the client's connection was cut from here."""
     _over = False
-    _held: refusals.HeldAnswer | None = None
     _unread = 0
     """Bytes that a client which is behind had yet to take when last looked at."""
-    _asked_at = 0.0
 
-    def __init__(
-        self, relay: Relaying, owner: Owner, client: ClientConnection, exchange: Exchange, target: Target
-    ) -> None:
+    def __init__(self, relay: Relaying, owner: Owner, client: ClientConnection, exchange: Exchange) -> None:
         self._relay = relay
         self._rules = rules = relay.rules
         self._owner = owner
         self._client = client
         self._exchange = exchange
-        self._target = target
         self._deadline = Deadline(rules.timeouts, exchange.began)
 
     @property
@@ -119,7 +127,7 @@ class Transfer:
 
     # The request
 
-    def start(self) -> None:
+    def start(self, target: Target) -> None:
         """Send the request, or begin to. Raises GatewayError where its body can't be taken."""
         client, exchange, limit = self._client, self._exchange, self._rules.max_body_bytes
         request = client.request
@@ -132,55 +140,49 @@ class Transfer:
         if request.body_whole:
             exchange.request_bytes = len(body)
             self._body = framed(body, last=True) if request.chunked else body
-            self._request_whole = True
+            self.request_whole = True
         else:
-            self._upload = Upload(client, exchange, self._deadline, body, max_bytes=limit)
+            self._upload = Upload(
+                client, exchange, self._deadline, self._relay.keeping, body, max_bytes=limit
+            )
         client.passage = self
         self._relay.live.add(self)
-        connection = self._target.upstream.connector.take()
-        if connection is None:
-            self._begin_connect()
-        else:
-            self._ask(connection)
+        self._relay.budget.request()
+        self._try(target)
 
-    def _begin_connect(self) -> None:
+    def _try(self, target: Target) -> None:
+        exchange = self._exchange
+        exchange.attempts += 1
+        exchange.upstream = target.upstream.name
+        exchange.answered_as = target.model_id
+        self._attempt = attempt = Attempt(self, target)
+        attempt.begin()
+
+    def waits_for_connection(self) -> None:
         if self._upload:
             self._upload.wait()
-        self._task = asyncio.get_running_loop().create_task(self._connect())
-        self._task.add_done_callback(self._connect_is_done)
 
-    async def _connect(self) -> None:
-        upstream = self._target.upstream
-        try:
-            connection = await upstream.connector.connect()
-        except TooManyConnections:
-            self.fail(OVERLOADED)
-        except OSError as error:
-            _log.warning("upstream %s can't be reached: %s", upstream.name, type(error).__name__)
-            self.fail(UPSTREAM_FAILED)
-        else:
-            self._ask(connection)
+    def request_for(self, target: Target) -> bytes | None:
+        body = self._body if self._upload is None else self._upload.so_far()
+        return None if body is None else self._request_head(target) + body
 
-    def _ask(self, connection: UpstreamConnection) -> None:
-        """Send the request, with what of its body is here; the second time on a fresh connection."""
-        self._connection = connection
-        self._exchange.upstream = self._target.upstream.name
-        upload = self._upload
-        body = self._body if upload is None else upload.so_far()
-        if body is None:  # meanwhile the body has grown beyond what is kept
-            self.fail(UPSTREAM_FAILED)
-            return
-        connection.start(self, self._request_head() + body, whole=self._request_whole)
-        self._asked_at = monotonic()
-        if len(body) > KEPT_BYTES:
-            self._body = None
-        if self._request_whole:
-            self._deadline.wait_for(_FIRST_BYTE)
+    def can_send_again(self) -> bool:
+        return self._upload.can_send_again() if self._upload else self._body is not None
+
+    def asked(self, connection: UpstreamConnection) -> None:
+        upload, body = self._upload, self._body
         if upload:
             upload.send_on(connection)
+        elif body and not self._kept:
+            if self._relay.keeping.take(len(body)):
+                self._kept = len(body)
+            else:
+                self._body = None
+        if self.request_whole and self._exchange.attempts == 1:  # the deadline is for all attempts
+            self._deadline.wait_for(_FIRST_BYTE)
 
-    def _request_head(self) -> bytes:
-        request, target = self._client.request, self._target
+    def _request_head(self, target: Target) -> bytes:
+        request = self._client.request
         lines = headers.request_lines(
             request.headers,
             self._rules.forward_request_headers,
@@ -200,7 +202,7 @@ class Transfer:
         if refusal := upload.go_on():
             self.fail(refusal)
         elif upload.whole:
-            self._request_whole = True
+            self.request_whole = True
             if self._connection and not self._client.writing_paused:
                 self._deadline.wait_for(_NEXT_CHUNK if self._downstream else _FIRST_BYTE)
 
@@ -208,80 +210,114 @@ class Transfer:
         if self._upload:
             self._upload.flow()
 
-    # The response
+    @property
+    def _connection(self) -> UpstreamConnection | None:
+        return self._attempt.connection if self._attempt else None
+
+    # What becomes of an attempt
+
+    @property
+    def client_has_deadline(self) -> bool:
+        return headers.server_timeout(self._client.request.fields) is not None
+
+    def on_answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
+        """Send the head and the beginning of the body."""
+        assert self._attempt
+        self._exchange.first_byte = self._attempt.first_byte
+        self._forget_body()
+        if self.request_whole:
+            self._deadline.wait_for(_NEXT_CHUNK)
+        keep = self.request_whole and self._client.request.may_keep
+        self._downstream = downstream = Downstream(self._client, self._exchange, head, keep=keep)
+        downstream.begin(head, body, whole=whole)
+        if whole:
+            self._response_is_whole()
+
+    def on_failed_answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
+        if not self._try_another():
+            self.on_answer(head, body, whole)
+
+    def on_no_answer(self, refusal: Refusal, *, elsewhere: bool) -> None:
+        if not (elsewhere and self._try_another()):
+            self.fail(refusal)
+
+    def on_error(self, error: BaseException) -> None:
+        _log.error("internal error: %s", described(error))
+        self.fail(INTERNAL)
+
+    def _try_another(self) -> bool:
+        """Make another attempt in a moment, where one may be made: the last one came to nothing."""
+        attempt, exchange = self._attempt, self._exchange
+        if self._over or attempt is None or exchange.attempts >= self._rules.attempts:
+            return False
+        tried = (*self._tried, attempt.target)
+        pause = backoff(exchange.attempts)
+        if (
+            not self.can_send_again()
+            or monotonic() + pause >= self._last_begin()
+            or self._owner.another(exchange, tried) is None
+            or not self._relay.budget.take()
+        ):
+            return False
+        self._attempt = None
+        self._tried = tried
+        attempt.end()
+        exchange.failed_attempts = (*exchange.failed_attempts, attempt.failed())
+        self.waits_for_connection()
+        self._pause = asyncio.get_running_loop().call_later(pause, self._try_again)
+        return True
+
+    def _last_begin(self) -> float:
+        """When (`time.monotonic()`) it is too late for an attempt: the client has said how long it waits."""
+        timeout = headers.server_timeout(self._client.request.fields)
+        return math.inf if timeout is None else self._exchange.began + timeout
+
+    def _try_again(self) -> None:
+        self._pause = None
+        try:
+            target = self._owner.another(self._exchange, self._tried)
+            if target is None:  # it has come to need some rest meanwhile
+                self.fail(UPSTREAM_FAILED)
+            else:
+                self._try(target)
+        except Exception as error:
+            self.on_error(error)
+
+    # The rest of the response
 
     def on_response(self, head: ResponseHead | None, body: bytes, whole: bool) -> None:
-        if whole and self._request_whole:
-            self._connection = None  # back in its pool, or closed: no longer ours to abort
+        if whole and self.request_whole and self._attempt:
+            self._attempt.connection = None  # back in its pool, or closed: no longer ours to abort
         try:
-            if head is not None:
-                self._begin_response(head, body, whole)
-            elif self._held is not None:
-                self._examine(self._held, body, whole)
-            elif self._downstream:
+            if self._downstream:
                 self._downstream.end(body, whole=whole)
                 if whole:
                     self._response_is_whole()
         except Exception as error:
-            self._fault(error)
+            self.on_error(error)
 
     def on_response_body(self, data: bytes) -> None:
         try:
             if (downstream := self._downstream) is not None:
                 self._deadline.moved = True
                 downstream.write(data)
-            elif self._held is not None:
-                self._examine(self._held, data, False)
         except Exception as error:
-            self._fault(error)
+            self.on_error(error)
 
-    def _begin_response(self, head: ResponseHead, body: bytes, whole: bool) -> None:
-        self._exchange.first_byte = monotonic()
-        self._body = None
-        if self._upload:
-            self._upload.forget()
-        if head.status in refusals.EXAMINED_STATUSES:
-            self._held = refusals.HeldAnswer(head)
-            self._examine(self._held, body, whole)
-        else:
-            self._answer(head, body, whole)
+    def on_response_failed(self, failure: Failure) -> None:
+        assert self._attempt
+        self._attempt.connection = None
+        self._broke_off(failure)
 
-    def _examine(self, held: refusals.HeldAnswer, body: bytes, whole: bool) -> None:
-        self._deadline.moved = True
-        if not held.add(body, whole=whole):
-            return
-        self._held = None
-        if held.refuses_the_key():
-            status = held.head.status
-            _log.error("upstream %s refuses the gateway's key (%d)", self._target.upstream.name, status)
-            self.fail(UPSTREAM_FAILED)
-        else:
-            held.add_retry_after()
-            self._answer(held.head, held.body, whole)
-
-    def _answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
-        """Send the head and the beginning of the body."""
-        if self._request_whole:
-            self._deadline.wait_for(_NEXT_CHUNK)
-        keep = self._request_whole and self._client.request.may_keep
-        self._downstream = downstream = Downstream(self._client, self._exchange, head, keep=keep)
-        downstream.begin(head, body, whole=whole)
-        if whole:
-            self._response_is_whole()
+    def _broke_off(self, failure: Failure) -> None:
+        assert self._attempt
+        self._attempt.target.failed(CONNECTION_FAULT)
+        _log.warning("upstream %s: %s", self._exchange.upstream, failure.value)
+        self.fail(UPSTREAM_FAILED)
 
     def _response_is_whole(self) -> None:
         self._whole = True
         self._settle()
-
-    def on_response_failed(self, failure: Failure) -> None:
-        self._connection = None
-        soon = monotonic() - self._asked_at < STALE_SECONDS
-        can_send_again = self._upload.can_send_again() if self._upload else self._body is not None
-        if failure is Failure.STALE and soon and can_send_again:
-            self._begin_connect()
-            return
-        _log.warning("upstream %s: %s", self._target.upstream.name, failure.value)
-        self.fail(UPSTREAM_FAILED)
 
     # The client falls behind or leaves, or too much time has passed
 
@@ -316,8 +352,7 @@ class Transfer:
             and self._connection
             and self._connection.has_left()
         ):
-            _log.warning("upstream %s: %s", self._target.upstream.name, Failure.CLOSED.value)
-            self.fail(UPSTREAM_FAILED)
+            self._broke_off(Failure.CLOSED)
 
     def _expired(self, waiting: Waiting) -> None:
         if waiting is _CLIENT_READS and (unread := self._client.bytes_unread()) < self._unread:
@@ -326,12 +361,14 @@ class Transfer:
         elif waiting in (Waiting.CLIENT_BODY, _CLIENT_READS) or self._whole or self._failure:
             self._cut_client(Ending.DEADLINE)
         else:
+            if waiting is not Waiting.TOTAL and self._attempt and not self.client_has_deadline:
+                self._attempt.target.failed(TIMEOUT_FAULT)
             self.fail(UPSTREAM_TIMEOUT)
 
     def _cut_client(self, ending: Ending) -> None:
         """The client is gone, or gets no more: the end of its connection is the end of this."""
         self._cut = ending
-        self._drop_connection()
+        self._end_attempt()
         if self._client.transport:
             self._client.transport.abort()
 
@@ -342,7 +379,7 @@ class Transfer:
         if self._failure or self._whole or self._over:
             return
         self._failure = refusal
-        self._drop_connection()
+        self._end_attempt()
         if refusal is UPSTREAM_TIMEOUT:
             self._exchange.ending = Ending.DEADLINE
         if self._downstream:
@@ -353,10 +390,6 @@ class Transfer:
         else:
             self.let_go()
             self._owner.refused(self._client, self._exchange, GatewayError(refusal))
-
-    def _fault(self, error: BaseException) -> None:
-        _log.error("internal error: %s", described(error))
-        self.fail(INTERNAL)
 
     def _settle(self, *, flushed: bool = False) -> None:
         """End, as soon as the client has taken what is written but for a little."""
@@ -377,19 +410,25 @@ class Transfer:
         self._over = True
         self._relay.live.discard(self)
         self._client.passage = None
-        self._drop_connection()
-        if self._task:
-            self._task.cancel()
+        self._end_attempt()
+        self._forget_body()
         if self._upload:
             self._client.resume_reading()
         if self._downstream:
             self._downstream.finish(whole=self._whole)
 
-    def _drop_connection(self) -> None:
-        if self._connection:
-            self._connection.abort()
-            self._connection = None
+    def _end_attempt(self) -> None:
+        if self._pause:
+            self._pause.cancel()
+            self._pause = None
+        if self._attempt:
+            self._attempt.end()
+            self._attempt = None
 
-    def _connect_is_done(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            self._fault(error)
+    def _forget_body(self) -> None:
+        self._body = None
+        if self._kept:
+            self._relay.keeping.give_back(self._kept)
+            self._kept = 0
+        if self._upload:
+            self._upload.forget()

@@ -10,10 +10,8 @@ from gateway.client_connection import ClientConnection
 from gateway.deadlines import Deadline, Waiting
 from gateway.errors import BODY_TOO_LARGE, HTTP_MALFORMED, Refusal
 from gateway.exchange import Exchange
+from gateway.keeping import Keeping
 from gateway.upstreams.connection import UpstreamConnection
-
-KEPT_BYTES = 64 * 1024
-"""How much of a body that has been sent is kept for sending it again; a larger one is sent once."""
 
 
 class Upload:
@@ -24,6 +22,7 @@ class Upload:
         client: ClientConnection,
         exchange: Exchange,
         deadline: Deadline,
+        keeping: Keeping,
         begun: bytes,
         *,
         max_bytes: int,
@@ -33,10 +32,12 @@ class Upload:
         self._request = client.request
         self._exchange = exchange
         self._deadline = deadline
+        self._keeping = keeping
         self._max_bytes = max_bytes
         self._connection: UpstreamConnection | None = None
         self._kept: list[bytes] | None = []
-        self._kept_bytes = 0
+        self._counted = 0
+        """How much of it `keeping` knows of: nothing until it was sent, for until then it must be kept."""
         self._sent = False
         self.whole = False
         """All of it has come; it may still have to be sent."""
@@ -88,8 +89,9 @@ class Upload:
         if self._kept is None:
             return None
         body = b"".join(self._kept)
-        self._sent = True
-        self._keep_little()
+        if not self._sent:
+            self._sent = True
+            self._keep(len(body))
         return body
 
     def can_send_again(self) -> bool:
@@ -97,8 +99,10 @@ class Upload:
         return self._kept is not None
 
     def forget(self) -> None:
-        """Keep nothing any more: a response has begun."""
+        """Keep nothing any more: a response has begun, or nobody waits for one."""
         self._kept = None
+        self._keeping.give_back(self._counted)
+        self._counted = 0
 
     def _take(self, data: bytes) -> bytes:
         """Count and keep a piece: how it is framed for the upstream."""
@@ -107,13 +111,16 @@ class Upload:
         piece = framed(data, last=request.body_whole) if request.chunked else data
         if self._kept is not None:
             self._kept.append(piece)
-            self._kept_bytes += len(piece)
-            self._keep_little()
+            if self._sent:
+                self._keep(len(piece))
         return piece
 
-    def _keep_little(self) -> None:
-        if self._sent and self._kept_bytes > KEPT_BYTES:
-            self._kept = None
+    def _keep(self, size: int) -> None:
+        """So much more has been sent and is here: it stays, if there is room for it."""
+        if self._keeping.take(size, already=self._counted):
+            self._counted += size
+        else:
+            self.forget()
 
 
 def framed(data: bytes, *, last: bool) -> bytes:

@@ -56,6 +56,7 @@ name = "{name}"
 kind = "ai-studio"
 base_url = "{url}"
 keys = ["env:SOAK_UPSTREAM_KEY"]
+cooldown = false
 models = ["{model}"]
 """
 

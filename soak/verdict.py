@@ -23,10 +23,10 @@ out, and grew by up to 3.8 MB without a leak."""
 LOST_SHARE = 0.002
 """How many of all requests may be uploads that met a connection which the upstream was just closing."""
 _ADMITTED = re.compile(
-    r"(?:INFO|WARNING) gateway|ERROR gateway\S* .*refuses the gateway's key"
+    r"(?:INFO|WARNING) gateway|ERROR gateway\.alarms|ERROR gateway\S* .*refuses the gateway's key"
     r"|(?:gateway|admin) listening on|upstream '"
 )
-"""How a line of the gateway's log may begin: its only errors are of the key that the upstream refuses."""
+"""How a line of the gateway's log may begin: its only errors are about the upstream."""
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,9 @@ def test_any_bytes_can_be_said() -> None:
 # What is wrong with an answer
 
 CUT = STREAM_HEAD + chunk(EVENT)
-OUR_ID = ("x-request-id", "0" * 32)
-HEAD = response_bytes(200, [SSE, OUR_ID], framing="chunked").removesuffix(LAST_CHUNK)
-"""Of the gateway's answer, which says how it is framed, and has an id."""
+OURS = (("x-request-id", "0" * 32), ("x-gateway-attempts", "1"))
+HEAD = response_bytes(200, [SSE, *OURS], framing="chunked").removesuffix(LAST_CHUNK)
+"""Of the gateway's answer, which says how it is framed, and has an id and a count."""
 BROKEN = b'data: {"error":{"code":502,"message":"x"}}\r\n\r\n'
 
 
@@ -100,8 +100,8 @@ def judge(answer: bytes, sent: bytes, *, lossy: bool = False) -> None:
         (HEAD + chunk(EVENT) + LAST_CHUNK, CUT + LAST_CHUNK),
         (HEAD + chunk(EVENT) + chunk(BROKEN), CUT),
         (HEAD + chunk(EVENT[:9]), STREAM_HEAD + b"ff\r\n" + EVENT[:9]),
-        (response_bytes(200, [OUR_ID], UNARY), response_bytes(200, [], UNARY)),
-        (response_bytes(200, [OUR_ID], UNARY)[:-1], response_bytes(200, [], UNARY)[:-1]),
+        (response_bytes(200, [*OURS], UNARY), response_bytes(200, [], UNARY)),
+        (response_bytes(200, [*OURS], UNARY)[:-1], response_bytes(200, [], UNARY)[:-1]),
     ],
 )
 def test_a_right_answer(answer: bytes, sent: bytes) -> None:
@@ -118,13 +118,13 @@ def test_a_right_answer(answer: bytes, sent: bytes) -> None:
         (HEAD + chunk(EVENT) + chunk(b"more"), CUT, "did not send"),
         (HEAD + chunk(BROKEN), CUT, "are lacking"),
         (HEAD + chunk(EVENT) + chunk(BROKEN), CUT + LAST_CHUNK, "no clean end"),
-        (response_bytes(200, [OUR_ID], UNARY), b"HTTP/1.1 200 OK\r\nX: a\x00\r\n\r\n", "out of nothing"),
-        (response_bytes(500, [OUR_ID], UNARY), response_bytes(200, [], UNARY), "another status"),
-        (response_bytes(401, [OUR_ID], b"{}"), response_bytes(401, [], b"{}"), "own key"),
-        (response_bytes(200, [OUR_ID, ("A", "b")], b"{}"), response_bytes(200, [], b"{}"), "not send: a"),
+        (response_bytes(200, [*OURS], UNARY), b"HTTP/1.1 200 OK\r\nX: a\x00\r\n\r\n", "out of nothing"),
+        (response_bytes(500, [*OURS], UNARY), response_bytes(200, [], UNARY), "another status"),
+        (response_bytes(401, [*OURS], b"{}"), response_bytes(401, [], b"{}"), "own key"),
+        (response_bytes(200, [*OURS, ("A", "b")], b"{}"), response_bytes(200, [], b"{}"), "not send: a"),
         (response_bytes(200, [], b"{}"), response_bytes(200, [], b"{}"), "the one id"),
         (
-            response_bytes(200, [OUR_ID, ("Server", "b")], b"{}"),
+            response_bytes(200, [*OURS, ("Server", "b")], b"{}"),
             response_bytes(200, [("Server", "b")], b"{}"),
             "stays here: server",
         ),

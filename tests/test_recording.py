@@ -30,6 +30,7 @@ def over(usage: Usage | None = None, **attributes: Any) -> Exchange:
     exchange.route = Route(action="generateContent")
     exchange.model = "gemini-2-5-flash"
     exchange.upstream = "studio"
+    exchange.attempts = 1
     exchange.status = 200
     exchange.ending = Ending.COMPLETE
     exchange.usage = usage
@@ -37,6 +38,7 @@ def over(usage: Usage | None = None, **attributes: Any) -> Exchange:
     exchange.ended = exchange.began + 0.25
     for name, value in attributes.items():
         setattr(exchange, name, value)
+    exchange.answered_as = exchange.model
     price(exchange, PRICES)
     return exchange
 
@@ -52,13 +54,14 @@ def test_everything_that_is_known_stands_in_the_record() -> None:
         response_bytes=12,
     )
     before = time.time()
-    record = usage_record(exchange, attempt=2, attempts=3)
+    exchange.attempts = 3
+    record = usage_record(exchange)
     assert before - 1 < record.time <= time.time()
     assert record.first_byte_ms == pytest.approx(100, abs=0.01)
     assert record.duration_ms == pytest.approx(250, abs=0.01)
     assert msgspec.structs.replace(record, time=0.0, first_byte_ms=None, duration_ms=0.0) == UsageRecord(
         request_id=exchange.id,
-        attempt=2,
+        attempt=3,
         attempts=3,
         time=0.0,
         client_request_id="theirs",

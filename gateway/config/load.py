@@ -24,6 +24,8 @@ from gateway.config.schema import (
     Counters,
     Ledger,
     Limits,
+    Retries,
+    Routing,
     Server,
     Settings,
     Store,
@@ -72,6 +74,8 @@ class Config:
     catalog: Catalog
     prices: Prices
     timeouts: Timeouts
+    routing: Routing
+    retries: Retries
     upstreams: tuple[Upstream, ...]
     warnings: tuple[str, ...]
     """What is allowed but probably not meant, a line each."""
@@ -138,6 +142,8 @@ def load(
         catalog=models,
         prices=prices,
         timeouts=settings.timeouts,
+        routing=settings.routing,
+        retries=settings.retries,
         upstreams=settings.upstreams,
         warnings=tuple(_warnings(settings, models, secrets if serving else [])),
         settings=settings,

@@ -34,6 +34,8 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 SecondsOrNone = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=60000)]
+Attempts = Annotated[int, msgspec.Meta(ge=1, le=10)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=36500)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
 Project = Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9][a-z0-9.:-]{0,62})?\Z")]
@@ -136,6 +138,26 @@ class Timeouts(Section, frozen=True):
     total: Seconds = 1800.0
 
 
+class Routing(Section, frozen=True):
+    """Which of several upstreams and keys that could answer a request does."""
+
+    sticky_seconds: SecondsOrNone = 300.0
+    """For how long the requests of a credential for a model go where the first of them went; 0: not."""
+
+
+class Retries(Section, frozen=True):
+    """How often a request may be sent anew before its client has got a byte, and at whose cost."""
+
+    attempts: Attempts = 3
+    """1: never."""
+    budget: Share = 0.2
+    """The share of lately taken requests that may be attempts beyond the first."""
+    body_bytes: Count = 64 * 1024
+    """A larger body is sent once."""
+    body_bytes_together: Count = 256 * 1024 * 1024
+    """What all bodies together may take that are kept for it."""
+
+
 class Upstream(Section, frozen=True):
     """One place that answers requests, and the keys that it takes."""
 
@@ -153,6 +175,8 @@ class Upstream(Section, frozen=True):
     models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("*",)
     priority: Count = 1
     weight: Count = 1
+    cooldown: bool = True
+    """Whether it is left alone for a while when it says so, or when it fails again and again."""
     pace: Milliseconds = 0.0
     """Between two pieces of a simulated stream."""
 
@@ -179,4 +203,6 @@ class Settings(Section, frozen=True, kw_only=True):
     catalog: CatalogSettings = CatalogSettings()
     prices: PriceSettings = PriceSettings()
     timeouts: Timeouts = Timeouts()
+    routing: Routing = Routing()
+    retries: Retries = Retries()
     upstreams: tuple[Upstream, ...] = ()

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.exchange import Route
 from gateway.upstreams.connector import Connector
+from gateway.upstreams.rest import Rest
 
 if TYPE_CHECKING:
     from gateway.upstreams.renewal import Renewal
-
-KNOWN_HEADS = 32
-"""How many request heads a target remembers: clients may spell a query in many ways."""
 
 
 class Kind(Protocol):
@@ -32,7 +30,7 @@ class Kind(Protocol):
 class Key:
     """What an upstream is asked with. It may be renewed at any time, and counts from the next request on."""
 
-    __slots__ = ("available", "failing_since", "line", "name")
+    __slots__ = ("available", "failing_since", "line", "name", "rest")
 
     def __init__(self, name: str, line: bytes = b"") -> None:
         """Without a line it is one that no credential belongs to; see `lack` where one is still to come."""
@@ -44,6 +42,8 @@ class Key:
         """Whether the upstream may be asked with it."""
         self.failing_since: float | None = None
         """Since when (Unix seconds) renewing it has failed, though the old one may still serve."""
+        self.rest: Rest | None = None
+        """Since it was refused."""
 
     def renew(self, line: bytes) -> None:
         """Ask with this from now on."""
@@ -78,6 +78,8 @@ class Upstream:
     """Lower is asked first."""
     weight: int
     """Its share among those of one priority."""
+    cooldown: bool
+    """Whether it is left alone when it fails."""
     renewal: Renewal | None = None
     """What keeps its key supplied, where that is a token of short life."""
     life: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -87,32 +89,3 @@ class Upstream:
         """Close its connections, whatever they are doing, and end what belongs to it."""
         self.connector.close()
         await self.life.aclose()
-
-
-class Target:
-    """Where requests go: an upstream, the key it is asked with, and its own name of the model."""
-
-    __slots__ = ("_heads", "key", "model", "upstream")
-
-    def __init__(self, upstream: Upstream, key: Key, model: str) -> None:
-        self.upstream = upstream
-        self.key = key
-        self.model = model
-        self._heads: dict[tuple[str, str, str], bytes] = {}
-        """Request heads up to the credential, by what they depend on: most requests have one of a few."""
-
-    def request_head(self, route: Route) -> bytes:
-        """Request line, Host and credential, each with its line end."""
-        known = (route.version, route.action, route.query)
-        head = self._heads.get(known)
-        if head is None:
-            if len(self._heads) >= KNOWN_HEADS:
-                self._heads.clear()
-            head = self._heads[known] = self._head(route)
-        return head + self.key.line
-
-    def _head(self, route: Route) -> bytes:
-        upstream = self.upstream
-        query = f"?{route.query}" if route.query else ""
-        path = f"{upstream.path_prefix}{upstream.kind.path(route, self.model)}{query}"
-        return b"POST %b HTTP/1.1\r\nHost: %b\r\n" % (path.encode("ascii"), upstream.host)

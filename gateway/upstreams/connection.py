@@ -77,13 +77,13 @@ class UpstreamConnection(asyncio.Protocol):
         "_on_idle",
         "_parser",
         "_reason",
-        "_receiver",
         "_request_sent",
         "_response_began",
         "_surplus",
         "_until_close",
         "idle_since",
         "loop",
+        "receiver",
         "reused",
         "state",
         "transport",
@@ -101,7 +101,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.writing_paused = False
         self._on_idle = on_idle
-        self._receiver: Receiver | None = None
+        self.receiver: Receiver | None = None
+        """Who is told; may be set to another while a response is on its way."""
         self._parser = httptools.HttpResponseParser(self)
         self._ended_by_peer = False
         self._surplus = False
@@ -138,7 +139,7 @@ class UpstreamConnection(asyncio.Protocol):
         assert self.state is _IDLE
         assert self.transport
         self.state = _ACTIVE
-        self._receiver = receiver
+        self.receiver = receiver
         self._request_sent = whole
         self.transport.write(head)
 
@@ -168,7 +169,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Give up whatever is under way, at once; the receiver hears nothing more."""
-        self._receiver = None
+        self.receiver = None
         self.state = _CLOSED
         if self.transport:
             self.loop.call_soon(self._cut)  # asyncio's TLS layer takes offence at it within a read
@@ -201,10 +202,10 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._in_head:
             if self._head or self._complete:
                 self._deliver()
-            elif (body := self._body) and self._receiver:  # the way of nearly every read of a stream
+            elif (body := self._body) and self.receiver:  # the way of nearly every read of a stream
                 data = body[0] if len(body) == 1 else b"".join(body)
                 body.clear()
-                self._receiver.on_response_body(data)
+                self.receiver.on_response_body(data)
         elif self._head_bytes > MAX_HEAD_BYTES:
             self._fail(Failure.MALFORMED)
 
@@ -242,13 +243,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writing_paused = True
-        if self._receiver:
-            self._receiver.on_upload_flow()
+        if self.receiver:
+            self.receiver.on_upload_flow()
 
     def resume_writing(self) -> None:
         self.writing_paused = False
-        if self._receiver:
-            self._receiver.on_upload_flow()
+        if self.receiver:
+            self.receiver.on_upload_flow()
 
     # httptools' side
 
@@ -289,7 +290,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _deliver(self) -> None:
         """Tell the receiver what this read brought; after the end the connection is free before it hears."""
-        receiver, head, body, whole = self._receiver, self._head, self._body, self._complete
+        receiver, head, body, whole = self.receiver, self._head, self._body, self._complete
         self._head = None
         data = b"".join(body) if len(body) != 1 else body[0]
         body.clear()
@@ -299,7 +300,7 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.on_response(head, data, whole)
 
     def _finish(self) -> None:
-        self._receiver = None
+        self.receiver = None
         transport = self.transport
         if transport and self._keep_alive and not self._surplus and not transport.is_closing():
             self.resume_response()
@@ -312,7 +313,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
 
     def _fail(self, failure: Failure) -> None:
-        receiver = self._receiver
+        receiver = self.receiver
         self.abort()
         if receiver:
             receiver.on_response_failed(failure)

@@ -1,49 +1,178 @@
-"""Which upstream and which of its keys a request goes to: the first by priority that serves the model."""
+"""Which upstream a request goes to, and with which of its keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import cycle
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from gateway.catalog import Model
-from gateway.errors import MODEL_NOT_ON_ENDPOINT, GatewayError
-from gateway.upstreams import Target, Upstream
+from gateway.errors import (
+    MODEL_NOT_ON_ENDPOINT,
+    UPSTREAM_FAILED,
+    UPSTREAM_OVERLOADED,
+    GatewayError,
+    Refusal,
+)
+from gateway.upstreams import Key, Upstream
+from gateway.upstreams.faults import Cause
+from gateway.upstreams.rest import Rest
+from gateway.upstreams.target import Clock, Target
 from gateway.upstreams.target_state import TargetState
 
 KNOWN_MODELS = 1000
-"""For how many models the choice is remembered: where `catalog.allow` is set, clients choose the names."""
+"""For how many models targets are remembered: where `catalog.allow` is set, clients choose the names."""
+KNOWN_CALLERS = 10_000
+"""For how many callers and models it is remembered where they went last."""
 
 
 class Pool:
-    """The upstreams of this gateway, in order of priority."""
+    """The targets of this gateway: the lowest priority first, equal ones by weight and what is in flight."""
 
-    def __init__(self, upstreams: Iterable[Upstream]) -> None:
-        self._targets: dict[str, Iterator[Target]] = {}
-        """By model, its targets over and over."""
+    def __init__(
+        self, upstreams: Iterable[Upstream], *, sticky_seconds: float = 0.0, clock: Clock | None = None
+    ) -> None:
+        """sticky_seconds: for how long a caller's requests for a model go where its last one went; 0: not."""
+        self._clock = clock or Clock()
+        self._sticky_seconds = sticky_seconds
+        self._targets: OrderedDict[str, list[Target]] = OrderedDict()
+        """By model, in order of priority; the model asked for last comes last."""
+        self._callers: OrderedDict[tuple[str, str], tuple[Target, float]] = OrderedDict()
+        """By caller and model: where it went last, and until when it goes there again."""
+        self.on_rest: Callable[[Target, Rest], None] = _nothing
+        """Told when a target, or its key, begins to rest."""
+        self._known: dict[tuple[Upstream, Key, str], Target] = {}
+        """Those from before the last change."""
         self.replace(upstreams)
 
     def replace(self, upstreams: Iterable[Upstream]) -> None:
-        """Choose among these from now on: those that stay are the same objects, perhaps with other keys."""
+        """Choose among these from now on: those that stay are the same objects, perhaps with other keys.
+
+        What is known of their targets stays known.
+        """
         self.upstreams = sorted(upstreams, key=lambda upstream: upstream.priority)
+        self._known = {
+            (target.upstream, target.key, target.model_id): target
+            for targets in self._targets.values()
+            for target in targets
+        }
         self._targets.clear()
+        self._callers.clear()
+
+    def choose(self, model: Model, caller: str = "") -> Target:
+        """Where a request for the model goes; `caller` says whose it is.
+
+        Raises GatewayError: no upstream serves the model, or none can be asked just now.
+        """
+        targets = self._targets.get(model.id) or self._find(model)
+        if len(targets) == 1 and (only := targets[0]).at_ease:
+            return only
+        target = self._ready(targets, model.id, caller, ())
+        if target is None:
+            raise _none_ready(targets, self._clock)
+        return target
+
+    def another(self, model: Model, caller: str, tried: Collection[Target]) -> Target | None:
+        """Where else; None: everywhere it was tried in vain, or nobody can be asked."""
+        try:
+            targets = self._targets.get(model.id) or self._find(model)
+        except GatewayError:  # of a model that is only a fallback
+            return None
+        return self._ready(targets, model.id, caller, tried)
 
     def targets(self) -> list[TargetState]:
         """How each target is that was asked lately."""
-        return []
+        return [target.state() for targets in self._targets.values() for target in targets]
 
-    def choose(self, model: Model) -> Target:
-        """Where a request for the model goes. Raises GatewayError where no upstream serves it."""
-        targets = self._targets.get(model.id)
-        if targets is None:
-            targets = self._find(model)
-            if len(self._targets) >= KNOWN_MODELS:
-                self._targets.clear()
-            self._targets[model.id] = targets
-        return next(targets)
-
-    def _find(self, model: Model) -> Iterator[Target]:
-        upstream = next((upstream for upstream in self.upstreams if upstream.serves(model.id)), None)
-        if upstream is None:
+    def _find(self, model: Model) -> list[Target]:
+        found = []
+        for upstream in self.upstreams:
+            if upstream.serves(model.id):
+                name = model.upstream_name(upstream.kind.KIND)
+                found += [self._target(upstream, key, name, model.id) for key in upstream.keys]
+        if not found:
             raise GatewayError(MODEL_NOT_ON_ENDPOINT, {"model": model.id})
-        name = model.upstream_name(upstream.kind.KIND)
-        return cycle([Target(upstream, key, name) for key in upstream.keys])
+        if len(self._targets) >= KNOWN_MODELS:
+            self._targets.popitem(last=False)
+        self._targets[model.id] = found
+        return found
+
+    def _target(self, upstream: Upstream, key: Key, name: str, model_id: str) -> Target:
+        known = self._known.pop((upstream, key, model_id), None)
+        if known is not None and known.model == name:
+            return known
+        return Target(upstream, key, name, model_id=model_id, clock=self._clock, on_rest=self._told)
+
+    def _told(self, target: Target, rest: Rest) -> None:
+        self.on_rest(target, rest)
+
+    def _ready(
+        self, targets: Sequence[Target], model_id: str, caller: str, tried: Collection[Target]
+    ) -> Target | None:
+        now = self._clock.monotonic()
+        sticky = (caller, model_id) if self._sticky_seconds and caller else None
+        if sticky and (last := self._callers.get(sticky)):
+            target, until = last
+            if now < until and target not in tried and target.ready(now):
+                return target
+        ready = [target for target in targets if target not in tried and target.ready(now)]
+        if not ready:
+            return None
+        chosen = _share_out([each for each in ready if each.upstream.priority == ready[0].upstream.priority])
+        if sticky:
+            if len(self._callers) >= KNOWN_CALLERS:
+                self._callers.popitem(last=False)
+            self._callers[sticky] = chosen, now + self._sticky_seconds
+        return chosen
+
+
+def _share_out(ready: Sequence[Target]) -> Target:
+    """Whose turn it is: each gets its weight's share of turns, and less the more it has in flight."""
+    total = 0.0
+    for target in ready:
+        upstream = target.upstream
+        turn = upstream.weight / (len(upstream.keys) * (target.in_flight + 1))
+        target.credit += turn
+        total += turn
+    chosen = max(ready, key=lambda target: target.credit)
+    chosen.credit -= total
+    return chosen
+
+
+def _none_ready(targets: Sequence[Target], clock: Clock) -> GatewayError:
+    """What a client is told when all rest: the least that it can do something about."""
+    now = clock.monotonic()
+    rests = [rest for target in targets for rest in (target.rest, target.key.rest) if rest]
+    of_quota = [rest for rest in rests if rest.cause is Cause.QUOTA]
+    if of_quota:
+        soonest = min(of_quota, key=lambda rest: rest.until)
+        fault = soonest.fault
+        refusal = Refusal(
+            429,
+            fault.message or "upstream quota exceeded",
+            "RESOURCE_EXHAUSTED",
+            "UPSTREAM_COOLDOWN",
+            (("Retry-After", _whole_seconds(soonest.until - now)),),
+        )
+        return GatewayError(refusal, {"quotaId": fault.quota_id} if fault.quota_id else {})
+    of_overload = [rest for rest in rests if rest.cause is Cause.OVERLOAD]
+    if of_overload:
+        soonest = min(of_overload, key=lambda rest: rest.until)
+        headers = (("Retry-After", _whole_seconds(soonest.until - now)),)
+        return GatewayError(
+            Refusal(
+                UPSTREAM_OVERLOADED.http,
+                UPSTREAM_OVERLOADED.message,
+                UPSTREAM_OVERLOADED.status,
+                UPSTREAM_OVERLOADED.reason,
+                headers,
+            )
+        )
+    return GatewayError(UPSTREAM_FAILED)
+
+
+def _whole_seconds(seconds: float) -> str:
+    return str(max(math.ceil(seconds), 1))
+
+
+def _nothing(target: Target, rest: Rest) -> None: ...

@@ -48,10 +48,10 @@ class ResponseHead:
         "content_length",
         "content_type",
         "has_rate_limits",
-        "has_retry_after",
         "lines",
         "reason",
         "request_id",
+        "retry_after",
         "status",
     )
 
@@ -63,8 +63,7 @@ class ResponseHead:
         self.content_length: bytes | None = None
         self.chunked = False
         # The first value of each; empty where there is none.
-        self.content_type = self.content_encoding = self.request_id = b""
-        self.has_retry_after = False
+        self.content_type = self.content_encoding = self.request_id = self.retry_after = b""
         self.has_rate_limits = False
         """It tells of limits of its own."""
         named_hop_by_hop: list[bytes] = []
@@ -88,7 +87,7 @@ class ResponseHead:
                 self.content_encoding = self.content_encoding or value.strip().lower()
                 lines.append(name + b": " + value)
             elif fate == _RETRY_AFTER:
-                self.has_retry_after = True
+                self.retry_after = self.retry_after or value.strip()
                 lines.append(name + b": " + value)
             elif fate == _RATE_LIMIT:
                 self.has_rate_limits = True

@@ -129,6 +129,8 @@ def _check_head(response: RawResponse, row: Row, *, client_id: str, keep: bool) 
     # Whoever was refused before anything was counted is told nothing of limits.
     assert not limits or row.reason in _AFTER_ADMISSION, limits
     assert all(value.isdecimal() for value in limits.values()), limits
+    attempts = told.pop("x-gateway-attempts", None)
+    assert attempts is None or (attempts == "1" and row.reason in _AFTER_ADMISSION)
     assert _DATE.fullmatch(date)
     assert told == {
         "Content-Type": "application/json; charset=UTF-8",

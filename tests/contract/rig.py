@@ -34,6 +34,7 @@ name = "studio"
 kind = "ai-studio"
 base_url = "{url}"
 keys = ["{key}"]
+cooldown = false
 models = ["gemini-2-5-*"]
 
 [[upstreams]]
@@ -41,6 +42,7 @@ name = "unreachable"
 kind = "ai-studio"
 base_url = "http://127.0.0.1:{refusing}"
 keys = ["{key}"]
+cooldown = false
 models = ["gemini-3-flash"]
 """
 

@@ -63,7 +63,7 @@ async def _ask(stack: Stack, exchange: RecordedExchange, framing: str) -> None:
     assert answer.headers[: len(kept)] == kept
     added = "content-length" if sent == "length" else "transfer-encoding"
     names = [name.lower() for name, _ in answer.headers[len(kept) :]]
-    assert names == [added, "x-request-id", "connection"]
+    assert names == [added, "x-request-id", "x-gateway-attempts", "connection"]
 
 
 def _pieces(body: bytes, chance: random.Random) -> list[bytes]:

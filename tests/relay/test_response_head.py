@@ -14,6 +14,8 @@ from tests.support.stack import Stack
 
 Headers = list[tuple[str, str]]
 
+OURS = ["x-request-id", "x-gateway-attempts"]
+
 
 async def ask(stack: Stack, headers: Headers = []) -> RawResponse:  # noqa: B006 - never changed
     async with stack.client() as client:
@@ -41,7 +43,7 @@ async def test_headers_pass_in_their_order_and_as_they_were_written(
     answer = await ask(stack)
     assert answer.headers[: len(passing)] == passing
     added = [name for name, _ in answer.headers[len(passing) :]]
-    assert added == ["Content-Length", "x-request-id"]
+    assert added == ["Content-Length", *OURS]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,13 @@ async def test_headers_pass_in_their_order_and_as_they_were_written(
 async def test_headers_that_stay_behind(name: str, value: str, stack: Stack, upstream: RawUpstream) -> None:
     upstream.answer_next(response(200, [("A", "1"), (name, value), ("B", "2"), (name, value)], UNARY))
     answer = await ask(stack)
-    assert [name for name, _ in answer.headers] == ["A", "B", "Content-Length", "x-request-id"]
+    assert [name for name, _ in answer.headers] == [
+        "A",
+        "B",
+        "Content-Length",
+        "x-request-id",
+        "x-gateway-attempts",
+    ]
     assert answer.body == UNARY
 
 
@@ -80,7 +88,12 @@ async def test_what_the_connection_header_names_stays_behind(stack: Stack, upstr
     ]
     upstream.answer_next(response(200, headers, UNARY))
     answer = await ask(stack)
-    assert [name for name, _ in answer.headers] == ["X-Three", "Content-Length", "x-request-id"]
+    assert [name for name, _ in answer.headers] == [
+        "X-Three",
+        "Content-Length",
+        "x-request-id",
+        "x-gateway-attempts",
+    ]
 
 
 @pytest.mark.parametrize("bad", [b"X-A: \x01", b"X-A: a\x7fb", b"X-A: a\x00b", b"X-A: a\rb", b"X-A: a\nb"])

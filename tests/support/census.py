@@ -23,7 +23,8 @@ _OUTLIVING = (
     "gateway.lookup_cache",
     "gateway.metrics",
     "gateway.quota",  # limits that were looked up
-    "gateway.upstreams.Target",
+    "gateway.upstreams.rest",
+    "gateway.upstreams.target",
     "gateway.upstreams.tls_sessions",
     "gateway.upstreams.connection",  # those in the pool, which are counted by their states and as sockets
 )

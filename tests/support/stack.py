@@ -27,6 +27,7 @@ from gateway.counters.memory import MemoryCounters
 from gateway.deadlines import Timeouts
 from gateway.exchange import Exchange
 from gateway.identity import Identity
+from gateway.keeping import Keeping
 from gateway.ledger import Ledger, spool_folder
 from gateway.limiter import Limiter
 from gateway.observe import Observer
@@ -37,6 +38,7 @@ from gateway.secrets import Secret
 from gateway.stores import open_store
 from gateway.transfer import Rules
 from gateway.upstreams import Upstream
+from gateway.upstreams.budget import RetryBudget
 from gateway.upstreams.connection import State
 from gateway.upstreams.opening import open_upstream
 from gateway.upstreams.pool import Pool
@@ -89,6 +91,12 @@ class Settings:
     max_open: int = 10_000
     limits: gateway_limits.Limits = NO_LIMITS
     forward_request_headers: frozenset[bytes] = frozenset()
+    attempts: int = 3
+    cooldown: bool = False
+    """Off, so that one test of failures may make many."""
+    retry_budget: float = 1.0
+    kept_each: int = 64 * 1024
+    kept_together: int = 1024 * 1024
 
 
 @dataclass
@@ -209,7 +217,10 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
                 ),
                 settings.max_body_bytes,
                 settings.forward_request_headers,
-            )
+                settings.attempts,
+            ),
+            Keeping(each=settings.kept_each, together=settings.kept_together),
+            RetryBudget(settings.retry_budget),
         )
         counters = MemoryCounters(directory / "counters")
         cleanup.push_async_callback(counters.close)
@@ -284,6 +295,7 @@ async def _upstream(url: str, settings: Settings) -> Upstream:
             base_url=config.BaseUrl(url),
             ca_file=settings.ca_file,
             keys=(Secret(UPSTREAM_KEY, "env:TEST"),),
+            cooldown=settings.cooldown,
         ),
         settings.connect,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from gateway import config
 from gateway.exchange import Route
 from gateway.secrets import Secret
-from gateway.upstreams import Key, Target, Upstream
+from gateway.upstreams import Key, Upstream
 from gateway.upstreams.opening import adjust, open_upstream
+from gateway.upstreams.target import Clock, Target
 
 CONNECT_SECONDS = 1.0
 
@@ -25,8 +26,12 @@ async def opened(*keys: str, kind: config.UpstreamKind = "ai-studio") -> Upstrea
     return await open_upstream(settings(*keys, kind=kind), CONNECT_SECONDS)
 
 
+def target_of(upstream: Upstream, key: Key) -> Target:
+    return Target(upstream, key, "m", model_id="m", clock=Clock(), on_rest=lambda *_: None)
+
+
 def head(upstream: Upstream, key: Key) -> bytes:
-    return Target(upstream, key, "m").request_head(Route("v1", "m", "generateContent"))
+    return target_of(upstream, key).request_head(Route("v1", "m", "generateContent"))
 
 
 async def test_a_request_carries_its_key_alone() -> None:
@@ -54,7 +59,7 @@ async def test_a_simulated_one_has_a_key_that_is_none() -> None:
 
 async def test_what_a_key_is_renewed_to_goes_with_the_next_request() -> None:
     upstream = await opened("old")
-    target = Target(upstream, upstream.keys[0], "m")
+    target = target_of(upstream, upstream.keys[0])
     route = Route("v1", "m", "generateContent")
     assert b": old\r\n" in target.request_head(route)
     target.key.lack()

@@ -1,0 +1,225 @@
+"""One attempt at an upstream: connected, asked, its answer held back until it is known whose error it tells.
+
+What an attempt comes to is told twice: to its asker, who may make another, and to its target, which may need
+some rest. The rest of an answer that the client gets goes past it, from the connection to the asker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from time import monotonic
+from typing import Protocol
+
+from gateway.errors import OVERLOADED, UPSTREAM_FAILED, Refusal
+from gateway.exchange import FailedAttempt
+from gateway.upstreams.connection import Failure, Receiver, UpstreamConnection
+from gateway.upstreams.connector import TooManyConnections
+from gateway.upstreams.faults import CONNECTION_FAULT, Cause, Fault, read_answer
+from gateway.upstreams.held_answer import EXAMINED_STATUSES, HeldAnswer
+from gateway.upstreams.response_head import ResponseHead
+from gateway.upstreams.rest import Rest
+from gateway.upstreams.target import Target
+
+STALE_SECONDS = 1.0
+"""A reused connection that closes this soon without a response byte had been closed before it was used."""
+_log = logging.getLogger(__name__)
+
+
+class Asker(Receiver, Protocol):
+    """Whose request it is. As a receiver it is told of what follows the beginning of an answer."""
+
+    request_whole: bool
+    """Nothing more of the request follows."""
+
+    @property
+    def client_has_deadline(self) -> bool:
+        """The client has told how long it waits: an upstream that gives up early did as it was told."""
+
+    def waits_for_connection(self) -> None:
+        """Nothing can be sent for now."""
+
+    def request_for(self, target: Target) -> bytes | None:
+        """The request's head, and what of its body is here; None where that is no longer kept."""
+
+    def can_send_again(self) -> bool:
+        """Whether `request_for` would give it."""
+
+    def asked(self, connection: UpstreamConnection) -> None:
+        """That has been sent on a connection, which takes the rest."""
+
+    def on_answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
+        """An answer that the client may be sent, with what of its body is here."""
+
+    def on_failed_answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
+        """The same of one that another target might not have given."""
+
+    def on_no_answer(self, refusal: Refusal, *, elsewhere: bool) -> None:
+        """There is none that the client may be sent: what it is told, unless another target may be tried."""
+
+    def on_error(self, error: BaseException) -> None:
+        """A fault of the gateway's own."""
+
+
+class Attempt:
+    """A receiver of an upstream connection until the answer's head is passed on. `begin`, then `end`."""
+
+    __slots__ = (
+        "_asked_at",
+        "_asker",
+        "_held",
+        "_task",
+        "_trial",
+        "began",
+        "connection",
+        "first_byte",
+        "status",
+        "target",
+    )
+
+    def __init__(self, asker: Asker, target: Target) -> None:
+        self.target = target
+        self.connection: UpstreamConnection | None = None
+        """While it is this attempt's own, or its asker's."""
+        self.began = 0.0
+        self.first_byte = 0.0
+        """`time.monotonic()` seconds; 0.0: there was none."""
+        self.status = 0
+        self._asked_at = 0.0
+        self._asker = asker
+        self._trial: Rest | None = None
+        """What ends if this one is answered."""
+        self._task: asyncio.Task[None] | None = None
+        """Opens a connection."""
+        self._held: HeldAnswer | None = None
+
+    def begin(self) -> None:
+        """Send the request, or begin to."""
+        self.began = monotonic()
+        self._trial = self.target.begin()
+        connection = self.target.upstream.connector.take()
+        if connection is None:
+            self._begin_connect()
+        else:
+            self._ask(connection)
+
+    def end(self) -> None:
+        """It is over, in whatever way. An unfinished request is aborted."""
+        self.target.end(self._trial)
+        if self._task:
+            self._task.cancel()
+        if self.connection:
+            self.connection.abort()
+            self.connection = None
+
+    def _begin_connect(self) -> None:
+        self._asker.waits_for_connection()
+        self._task = asyncio.get_running_loop().create_task(self._connect())
+        self._task.add_done_callback(self._connect_is_done)
+
+    async def _connect(self) -> None:
+        upstream = self.target.upstream
+        try:
+            connection = await upstream.connector.connect()
+        except TooManyConnections:
+            self._asker.on_no_answer(OVERLOADED, elsewhere=False)
+        except OSError as error:
+            _log.warning("upstream %s can't be reached: %s", upstream.name, type(error).__name__)
+            self._failed(CONNECTION_FAULT)
+        else:
+            self._ask(connection)
+
+    def _connect_is_done(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and (error := task.exception()):
+            self._asker.on_error(error)
+
+    def _ask(self, connection: UpstreamConnection) -> None:
+        self.connection = connection
+        asker = self._asker
+        request = asker.request_for(self.target)
+        if request is None:  # meanwhile the body has grown beyond what is kept
+            asker.on_no_answer(UPSTREAM_FAILED, elsewhere=False)
+            return
+        connection.start(self, request, whole=asker.request_whole)
+        self._asked_at = monotonic()
+        asker.asked(connection)
+
+    # What comes of it
+
+    def on_response(self, head: ResponseHead | None, body: bytes, whole: bool) -> None:
+        if whole and self._asker.request_whole:
+            self.connection = None  # back in its pool, or closed: no longer ours to abort
+        try:
+            if head is not None:
+                self._begin_answer(head, body, whole)
+            elif self._held is not None:
+                self._examine(self._held, body, whole)
+        except Exception as error:
+            self._asker.on_error(error)
+
+    def on_response_body(self, data: bytes) -> None:
+        try:
+            if self._held is not None:
+                self._examine(self._held, data, False)
+        except Exception as error:
+            self._asker.on_error(error)
+
+    def on_response_failed(self, failure: Failure) -> None:
+        self.connection = None
+        soon = monotonic() - self._asked_at < STALE_SECONDS
+        if failure is Failure.STALE and soon and self._asker.can_send_again():
+            self._begin_connect()
+            return
+        _log.warning("upstream %s: %s", self.target.upstream.name, failure.value)
+        self._failed(CONNECTION_FAULT)
+
+    def _failed(self, fault: Fault) -> None:
+        self.target.failed(fault)
+        self._asker.on_no_answer(UPSTREAM_FAILED, elsewhere=True)
+
+    def on_upload_flow(self) -> None:
+        self._asker.on_upload_flow()
+
+    def _begin_answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
+        self.first_byte = monotonic()
+        self.status = status = head.status
+        if status in EXAMINED_STATUSES:
+            self._held = HeldAnswer(head)
+            self._examine(self._held, body, whole)
+            return
+        if not whole and self.connection:
+            self.connection.receiver = self._asker
+        if status < 400:
+            self.target.answered(self.first_byte - self._asked_at, self._trial)
+            self._asker.on_answer(head, body, whole)
+        else:
+            self._tell(head, body, whole, b"")
+
+    def _examine(self, held: HeldAnswer, body: bytes, whole: bool) -> None:
+        if held.add(body, whole=whole):
+            self._held = None
+            if not whole and self.connection:
+                self.connection.receiver = self._asker
+            self._tell(held.head, held.body, whole, held.readable())
+
+    def _tell(self, head: ResponseHead, body: bytes, whole: bool, readable: bytes) -> None:
+        """Whose error it is: the client is sent it, unless it is about the gateway's key."""
+        fault = read_answer(
+            head.status, head.retry_after, readable, client_deadline=self._asker.client_has_deadline
+        )
+        if fault is not None and fault.cause is Cause.KEY:
+            self._failed(fault)
+            return
+        if head.status == 429 and not head.retry_after and fault and fault.delay is not None:
+            head.lines.append(b"Retry-After: %d" % math.ceil(fault.delay))
+        if fault is not None:
+            self.target.failed(fault)
+            self._asker.on_failed_answer(head, body, whole)
+        else:
+            self._asker.on_answer(head, body, whole)
+
+    def failed(self) -> FailedAttempt:
+        """What is kept of it when another follows."""
+        return FailedAttempt(self.target.upstream.name, self.began, self.first_byte, monotonic(), self.status)
