@@ -27,7 +27,6 @@ from tests.support.script import Script, close, keep_open, response, rst, send
 
 DEBUG = {"PYTHONASYNCIODEBUG": "1", "PYTHONDEVMODE": "1", "PYTHONWARNINGS": "default"}
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-GOOGLES = [("Content-Type", "application/json"), ("WWW-Authenticate", f'Bearer error="{UPSTREAM_KEY}"')]
 Broken = list[bytes]
 
 
@@ -79,23 +78,24 @@ def broken_requests(token: str) -> Broken:
     return [head + b"Content-Length: 0\r\n\r\n" for head in made]
 
 
-def upstream_faults() -> Iterator[Script]:
+def upstream_faults(key: str = UPSTREAM_KEY) -> Iterator[Script]:
     """What an upstream can do wrong, telling its key wherever it can."""
+    googles = [("Content-Type", "application/json"), ("WWW-Authenticate", f'Bearer error="{key}"')]
     for status, reason in (
         (400, "API_KEY_INVALID"),
         (401, "ACCESS_TOKEN_EXPIRED"),
         (403, "CONSUMER_INVALID"),
     ):
         detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}
-        message = f"API key not valid: {UPSTREAM_KEY}"
+        message = f"API key not valid: {key}"
         body = json.dumps({"error": {"code": status, "message": message, "details": [detail]}}).encode()
-        yield response(status, GOOGLES, body)
-        yield response(status, GOOGLES, b"[" + body + b"]", "chunked")
-        yield response(status, [*GOOGLES, ("Content-Encoding", "gzip")], gzip.compress(body))
-    yield [send(f"HTTP/1.1 200 OK\r\nX: {UPSTREAM_KEY}\x00\r\n\r\n".encode()), close()]
-    yield [send(f"{UPSTREAM_KEY} HTTP/1.1 200 OK\r\n\r\n".encode()), close()]
-    yield [send(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {UPSTREAM_KEY}\r\n\r\n".encode()), keep_open()]
-    yield [send(STREAM + f"zz{UPSTREAM_KEY}\r\n".encode()), close()]
+        yield response(status, googles, body)
+        yield response(status, googles, b"[" + body + b"]", "chunked")
+        yield response(status, [*googles, ("Content-Encoding", "gzip")], gzip.compress(body))
+    yield [send(f"HTTP/1.1 200 OK\r\nX: {key}\x00\r\n\r\n".encode()), close()]
+    yield [send(f"{key} HTTP/1.1 200 OK\r\n\r\n".encode()), close()]
+    yield [send(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {key}\r\n\r\n".encode()), keep_open()]
+    yield [send(STREAM + f"zz{key}\r\n".encode()), close()]
     yield [send(STREAM), rst()]
     yield [close()]
     yield [rst()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -87,7 +88,7 @@ async def test_recorded_exchanges_pass_unchanged(tmp_path: Path, certificates: T
         with running(tmp_path, configuration, environment={"REQUESTS_CA_BUNDLE": bundle}) as gateway:
             assert len(recorded()) == 6
             for exchange in recorded():
-                framing = "chunked" if exchange.alt else "length"
+                framing: Literal["chunked", "length"] = "chunked" if exchange.alt else "length"
                 upstream.answer_next(response(exchange.status, exchange.headers, exchange.body, framing))
                 await unchanged(gateway, exchange)
                 came = upstream.requests[-1]

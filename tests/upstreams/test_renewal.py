@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -271,16 +274,25 @@ def test_another_source_is_asked_at_once_and_the_same_one_is_not(play: Play) -> 
 
 def test_it_ends_at_once_whatever_is_asked(play: Play) -> None:
     async def scene(rig: Rig) -> None:
+        faults: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
         rig.endpoint.stalls("go")
+        rig.endpoint.life = 0  # an answer without a good token
         starting = asyncio.create_task(rig.renewal.start())
         await rig.asked(1)
+        assert [thread.daemon for thread in threading.enumerate() if thread.name == "access-token"] == [True]
         began = time.monotonic()
         await rig.renewal.close()
         assert time.monotonic() - began < 1.0
         starting.cancel()
         rig.endpoint.set("go")
         await eventually("an answer for nobody", lambda: len(rig.endpoint.issued) == 1)
+        await eventually(
+            "the thread's end", lambda: all(one.name != "access-token" for one in threading.enumerate())
+        )
         await tick()
+        gc.collect()
+        assert not faults
         assert not rig.key.available
 
     play(scene)
