@@ -31,19 +31,19 @@ class Kill:
 
 @dataclass(frozen=True)
 class Outage:
-    """When servers are to be away: from which share of the run, for how many seconds."""
+    """When servers are to be away, from and until which share of the run."""
 
     begin: float
-    seconds: float
+    end: float
     servers: tuple[str, ...]
 
 
 OUTAGES = (
-    Outage(0.10, 3.0, ("redis",)),
-    Outage(0.25, 5.0, ("postgres",)),
-    Outage(0.45, 3.0, ("redis",)),
-    Outage(0.60, 5.0, ("postgres",)),
-    Outage(0.80, 4.0, ("postgres", "redis")),
+    Outage(0.10, 0.14, ("redis",)),
+    Outage(0.25, 0.32, ("postgres",)),
+    Outage(0.45, 0.49, ("redis",)),
+    Outage(0.60, 0.67, ("postgres",)),
+    Outage(0.80, 0.86, ("postgres", "redis")),
 )
 
 
@@ -96,7 +96,7 @@ async def outages_on(servers: dict[str, Server], seconds: float, outages: Sequen
         try:
             for server in away:
                 await asyncio.to_thread(server.stop)
-            await asyncio.sleep(outage.seconds)
+            await asyncio.sleep(max(begin + outage.end * seconds - monotonic(), 0.0))
         finally:
             for server in away:
                 await asyncio.to_thread(server.start)
