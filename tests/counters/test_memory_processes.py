@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from gateway.counters.memory import MemoryCounters
 from gateway.counters.mutex import HOLDER_DIED
 from gateway.counters.table import Table
@@ -68,6 +70,32 @@ async def test_who_is_killed_with_the_lock_held_holds_nobody_up(tmp_path: Path) 
     assert counters.admit(RULES, Estimate(200, 0)).blocked_by is None
     assert counters.levels(RULES[:1]) == [300 + 12345]  # the debt might have been real
     assert counters.admit(RULES, Estimate(1, 0)).blocked_by is None  # and nobody has to mend it again
+    await counters.close()
+
+
+@pytest.mark.parametrize("first", ["admit", "settle", "levels", "another process"])
+async def test_whoever_gets_the_lock_of_a_killed_process_mends_what_it_left(
+    tmp_path: Path, first: str
+) -> None:
+    path = tmp_path / "counters"
+    counters = MemoryCounters(path, lambda: BEGIN)
+    admission = counters.admit(RULES, Estimate(100, 0))
+    with busy(path, "holding") as (process,):
+        assert said(process) == "holding"
+    left = 100 + 12345
+    match first:
+        case "admit":
+            assert counters.admit(RULES, Estimate(200, 0)).blocked_by is None
+            left += 200
+        case "settle":
+            counters.settle(admission, 50, 0, final=True)
+            left -= 50
+        case "levels":
+            assert counters.levels(RULES[:1]) == [left]
+        case _:
+            await MemoryCounters(path, lambda: BEGIN).close()
+    assert counters.levels(RULES[:1]) == [left]
+    assert counters.admit(RULES, ONE).blocked_by is None
     await counters.close()
 
 
