@@ -113,6 +113,21 @@ async def test_a_window_given_to_another_key_is_not_mistaken_for_its_own(path: P
     await there.close()
 
 
+async def test_nor_is_it_by_the_process_that_gave_it_away(path: Path) -> None:
+    counters = MemoryCounters(path, Clock())
+    first, last = day_of(0), day_of(SORTS[1].windows)
+    with largest_file(path.stat().st_size):
+        counters.admit(first, Estimate(1, 0))
+        for number in range(1, SORTS[1].windows):
+            counters.admit(day_of(number), Estimate(50, 0))
+        counters.admit(last, Estimate(50, 0))
+        assert counters.evicted == 1
+        assert counters.levels(first) == [0]
+        assert counters.admit(first, Estimate(30, 0)).blocked_by is None
+        assert counters.levels(last) == [50]
+    await counters.close()
+
+
 async def test_an_open_request_whose_window_is_gone_takes_nothing_from_another(path: Path) -> None:
     counters = MemoryCounters(path, Clock())
     some = [
