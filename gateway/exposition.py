@@ -70,6 +70,7 @@ class Exposition(Collector):
         yield from _tokens(snapshot.tallies)
         yield from _unknown(snapshot.tallies)
         yield from _keeping(snapshot)
+        yield from _attempts(snapshot)
         yield from _renewing(snapshot)
         yield from _times(snapshot.tallies)
 
@@ -178,6 +179,26 @@ def _keeping(snapshot: Snapshot) -> Iterator[Metric]:
         "gateway_counters_away", "1 while the counters give no answer.", snapshot.counters_away
     )
     yield GaugeMetricFamily("gateway_store_away", "1 while the store gives no answer.", snapshot.store_away)
+
+
+def _attempts(snapshot: Snapshot) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "gateway_upstream_retries_total",
+        "Attempts that failed and were followed by another.",
+        labels=["upstream"],
+    )
+    for upstream, retries in snapshot.retries.items():
+        family.add_metric([upstream], retries)
+    yield family
+    family = CounterMetricFamily(
+        "gateway_upstream_cooldowns_total",
+        "Cooldowns that targets or keys were found to need.",
+        labels=["upstream", "cause"],
+    )
+    for upstream, causes in snapshot.cooldowns.items():
+        for cause, count in causes.items():
+            family.add_metric([upstream, cause], count)
+    yield family
 
 
 def _renewing(snapshot: Snapshot) -> Iterator[Metric]:

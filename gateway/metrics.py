@@ -101,6 +101,10 @@ class Snapshot:
     """Requests whose reservation stands, as their end could not be counted."""
     counters_away: bool = False
     store_away: bool = False
+    retries: dict[str, int] = field(default_factory=dict)
+    """Attempts that failed and were followed by another, by upstream."""
+    cooldowns: dict[str, dict[str, int]] = field(default_factory=dict)
+    """How often a target or a key was found to need one, by upstream and cause."""
     tokens_failing: dict[str, bool] = field(default_factory=dict)
     """By upstream whose access tokens are renewed: whether that fails just now."""
 
@@ -112,6 +116,8 @@ class Snapshot:
             tallies=self.tallies,
             records_lost=self.records_lost,
             unsettled=self.unsettled,
+            retries=self.retries,
+            cooldowns=self.cooldowns,
         )
 
 
@@ -120,6 +126,9 @@ class Metrics:
 
     def __init__(self, *, models: Container[str]) -> None:
         self.open_requests = 0
+        self.retries: dict[str, int] = {}
+        """See `Snapshot`, as of the next."""
+        self.cooldowns: dict[str, dict[str, int]] = {}
         self._models = models
         self._tallies: dict[tuple[Ending, Framing, int, str, str, str], Tally] = {}
 
@@ -150,6 +159,13 @@ class Metrics:
             tally.cached_tokens += usage.cached
         for what in exchange.unpriced:
             tally.unpriced[what] = tally.unpriced.get(what, 0) + 1
+        for failed in exchange.failed_attempts:
+            self.retries[failed.upstream] = self.retries.get(failed.upstream, 0) + 1
+
+    def count_cooldown(self, upstream: str, cause: str) -> None:
+        """Count that a target of the upstream, or a key, was found to need one."""
+        counts = self.cooldowns.setdefault(upstream, {})
+        counts[cause] = counts.get(cause, 0) + 1
 
     def tallies(self) -> list[Tally]:
         """Every tally there is. They go on counting: whoever reads them in another thread sees parts."""
@@ -176,6 +192,12 @@ def add_up(snapshots: Iterable[Snapshot]) -> Snapshot:
         total.unsettled += snapshot.unsettled
         total.counters_away |= snapshot.counters_away
         total.store_away |= snapshot.store_away
+        for upstream, retries in snapshot.retries.items():
+            total.retries[upstream] = total.retries.get(upstream, 0) + retries
+        for upstream, causes in snapshot.cooldowns.items():
+            counts = total.cooldowns.setdefault(upstream, {})
+            for cause, count in causes.items():
+                counts[cause] = counts.get(cause, 0) + count
         for upstream, failing in snapshot.tokens_failing.items():
             total.tokens_failing[upstream] = failing or total.tokens_failing.get(upstream, False)
         for tally in snapshot.tallies:

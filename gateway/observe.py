@@ -35,9 +35,20 @@ class Observer:
         self._metrics.count(exchange)
         self._log.record(exchange)
 
+    def cools(self, upstream: str, cause: str) -> None:
+        """A target of the upstream, or one of its keys, was found to need a cooldown."""
+        self._metrics.count_cooldown(upstream, cause)
+
     def snapshot(self) -> Snapshot:
         """What was counted until now. Its tallies go on counting."""
-        return Snapshot(self._metrics.open_requests, self._writer.dropped, self._metrics.tallies())
+        metrics = self._metrics
+        return Snapshot(
+            metrics.open_requests,
+            self._writer.dropped,
+            metrics.tallies(),
+            retries=dict(metrics.retries),
+            cooldowns={upstream: dict(counts) for upstream, counts in list(metrics.cooldowns.items())},
+        )
 
     async def close(self) -> None:
         """Write out the access log."""

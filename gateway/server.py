@@ -36,7 +36,9 @@ from gateway.stores import open_store
 from gateway.transfer import Rules
 from gateway.upstreams.budget import RetryBudget
 from gateway.upstreams.pool import Pool
+from gateway.upstreams.rest import Rest
 from gateway.upstreams.roster import Roster
+from gateway.upstreams.target import Target
 from gateway.upstreams.target_state import TargetState
 
 CUT_SECONDS = 2.0
@@ -108,6 +110,7 @@ class Gateway:
         pool = Pool(
             await self._roster.take_up(config.upstreams), sticky_seconds=config.routing.sticky_seconds
         )
+        pool.on_rest = self._count_rest
         self._relay = Relay(
             Rules(
                 Timeouts(
@@ -241,6 +244,9 @@ class Gateway:
         looking = asyncio.create_task(limiter.keep_looking())
         self._stack.callback(looking.cancel)
         return limiter
+
+    def _count_rest(self, target: Target, rest: Rest) -> None:
+        self.observer.cools(target.upstream.name, rest.cause.value)
 
     def _record_malformed(self, exchange: Exchange) -> None:
         self.observer.begin()

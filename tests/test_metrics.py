@@ -84,7 +84,12 @@ async def test_every_metric_is_documented_with_its_type_unit_and_labels(
     observer: Observer, tmp_path: Path
 ) -> None:
     def snapshot() -> Snapshot:
-        return replace(observer.snapshot(), tokens_failing={"vertex": True})
+        return replace(
+            observer.snapshot(),
+            tokens_failing={"vertex": True},
+            retries={"studio": 1},
+            cooldowns={"studio": {"quota": 1}},
+        )
 
     observe(observer, finished(unpriced=("model",)))
     async with opened(tmp_path / "gateway.db") as store:

@@ -107,3 +107,18 @@ def test_an_upstream_lacks_a_token_where_any_worker_does() -> None:
     assert 'gateway_upstream_token_failing{upstream="b"} 0.0\n' in text
     totals.ended(one)
     assert totals.snapshot().tokens_failing == {"a": False, "b": False}
+
+
+def test_retries_and_cooldowns_add_up_and_stay() -> None:
+    totals = Totals(2)
+    one, two = Member(1, 11), Member(2, 12)
+    totals.report(one, report(retries={"a": 1}, cooldowns={"a": {"quota": 2}}))
+    totals.report(two, report(retries={"a": 2, "b": 3}, cooldowns={"a": {"quota": 1, "key": 1}}))
+    totals.ended(one)
+    for _ in range(2):  # reading adds nothing
+        snapshot = totals.snapshot()
+        assert snapshot.retries == {"a": 3, "b": 3}
+        assert snapshot.cooldowns == {"a": {"quota": 3, "key": 1}}
+    text = Exposition(totals.snapshot).render("")[0].decode()
+    assert 'gateway_upstream_retries_total{upstream="a"} 3.0\n' in text
+    assert 'gateway_upstream_cooldowns_total{cause="quota",upstream="a"} 3.0\n' in text
