@@ -9,6 +9,7 @@ import pytest
 
 from gateway.ledger.segments import Segment, claimed, listed, read_lines
 from gateway.ledger.spool import SEGMENT_BYTES, SEGMENT_SECONDS, Spool
+from tests.counters.test_memory import largest_file
 from tests.support.identity import Clock
 
 LINE = b'{"a":1}\n'
@@ -152,3 +153,15 @@ def test_a_spool_takes_no_more_than_its_limit_and_goes_on_when_there_is_room(fol
     assert spool.write(LINE) == (8, None)
     for each in (spool, other):
         each.close()
+
+
+def test_a_line_that_was_cut_off_is_written_again_in_another_file(folder: Path) -> None:
+    lines = b"".join(b'{"number":%03d}\n' % number for number in range(20))
+    size = len(lines) // 20
+    spool = Spool(folder, 10**6, Clock())
+    with largest_file(10 * size + 3):
+        done, error = spool.write(lines)
+        assert (done, error and error.strerror) == (10 * size, "File too large")
+    assert spool.write(lines[done:]) == (10 * size, None)
+    spool.close()
+    assert files(folder) == [lines[:done], lines[done:]]
