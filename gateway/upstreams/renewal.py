@@ -49,6 +49,7 @@ class Renewal:
         self._line = line
         self._changed = asyncio.Event()
         self._tried = asyncio.Event()
+        self._renewed_at = 0.0
         self._ending: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         key.lack()
@@ -64,6 +65,11 @@ class Renewal:
         """Take tokens from here, at once if it is another source; the present one serves until then."""
         if source != self._source:
             self._source = source
+            self._changed.set()
+
+    def refused(self) -> None:
+        """Ask for another token at once, for the present one is refused: unless that can't be for its age."""
+        if asyncio.get_running_loop().time() - self._renewed_at > RETRY_SECONDS:
             self._changed.set()
 
     async def close(self) -> None:
@@ -108,7 +114,9 @@ class Renewal:
         self._key.renew(self._line(token.value))
         if self._ending:
             self._ending.cancel()
-        self._ending = asyncio.get_running_loop().call_later(token.seconds, self._ended)
+        loop = asyncio.get_running_loop()
+        self._renewed_at = loop.time()
+        self._ending = loop.call_later(token.seconds, self._ended)
         if self._key.failing_since is not None:
             lasted = time.time() - self._key.failing_since
             self._key.failing_since = None

@@ -196,6 +196,8 @@ class Target:
         key.rest = Rest(fault, now + KEY_SECONDS, key.line)
         if not known:
             _log.error("upstream %s refuses the gateway's key %s", self.upstream.name, key.name)
+            if self.upstream.renewal:
+                self.upstream.renewal.refused()
         self.on_rest(self, key.rest)
 
     def _count_failure(self, fault: Fault, now: float) -> None:

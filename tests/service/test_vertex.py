@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -61,13 +61,6 @@ def bearer(request: UpstreamRequest) -> list[str]:
     """What it came with in place of a key, and nothing else does."""
     assert not request.header("x-goog-api-key")
     return request.header("authorization")
-
-
-def replace(file: Path, write: Callable[[Path], object]) -> None:
-    """Give the file another content, as it should be done: written beside it, and renamed."""
-    new = file.with_name("new." + file.name)
-    write(new)
-    new.rename(file)
 
 
 async def logged(gateway: Gateway, text: str, times: int = 1) -> None:
@@ -138,7 +131,8 @@ async def test_a_changed_credentials_file_is_taken_up_and_old_tokens_serve_until
         first = set(endpoint.issued)
         assert len(first) == workers
         endpoint.refuses()
-        replace(file, lambda new: workload_identity(new, endpoint))
+        workload_identity(file, endpoint)
+        gateway.process.popen.send_signal(signal.SIGHUP)
         await logged(gateway, READ + "changed: vertex (credentials)")
         await logged(gateway, "gets no new access token", workers)
         assert ask(gateway.url, gateway.token).status == 200
@@ -173,6 +167,9 @@ async def test_a_gateway_starts_without_a_token_and_asks_as_soon_as_it_has_one(
     with running(tmp_path, table(upstream, credentials)) as gateway:
         assert get(gateway.admin_url, "/readyz").status == 200
         await logged(gateway, "it is not asked until there is one")
+        refused = ask(gateway.url, gateway.token)
+        assert (refused.status, refused.headers["x-gateway-error"]) == (502, "UPSTREAM_FAILED")
+        assert not upstream.requests
         endpoint.works()
         await logged(gateway, "has a new access token")
         assert ask(gateway.url, gateway.token).status == 200

@@ -4,100 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from gateway.google_tokens import GoogleCredentials
-from gateway.upstreams import Key
+from gateway import config
+from gateway.catalog import Model
+from gateway.upstreams.faults import Cause, Fault
+from gateway.upstreams.opening import open_upstream
+from gateway.upstreams.pool import Pool
 from gateway.upstreams.renewal import (
     EARLY_SECONDS,
     FIRST_SECONDS,
     LEAST_SECONDS,
     PATIENCE_SECONDS,
     RETRY_SECONDS,
-    Renewal,
 )
 from tests.support.eventually import eventually
-from tests.support.google import TokenEndpoint, service_account
-from tests.support.shifted_loop import run_shifted, shift
+from tests.support.shifted_loop import shift
+from tests.upstreams.renewal_rig import SLACK, Play, Rig, failing, tick
 
 LIFE = 3600
-SLACK = 5.0
-"""What a loaded machine may take of the time until something is due."""
-
-
-class Rig:
-    """A key, its renewal, and the endpoint that is asked."""
-
-    def __init__(self, endpoint: TokenEndpoint, directory: Path, log: pytest.LogCaptureFixture) -> None:
-        self.endpoint = endpoint
-        self.directory = directory
-        self.key = Key("1")
-        self.renewal = Renewal("v", self.key, self.source(), lambda token: f"X: {token}\r\n".encode())
-        self._log = log
-
-    def source(self, name: str = "sa.json", **changes: object) -> GoogleCredentials:
-        """A service account that asks the endpoint."""
-        file = self.directory / name
-        return GoogleCredentials.parse(service_account(file, self.endpoint.token_uri, **changes), {})
-
-    def line(self, number: int) -> bytes:
-        """What the key carries with the token of that number."""
-        return f"X: {self.endpoint.issued[number]}\r\n".encode()
-
-    async def asked(self, times: int) -> None:
-        """Wait until it was, and all of it is over."""
-        await eventually(f"{times} requests", lambda: len(self.endpoint.requests) == times)
-
-    async def renewed(self, number: int) -> None:
-        """Wait until the key carries the token of that number."""
-        await eventually(
-            f"token {number}",
-            lambda: len(self.endpoint.issued) > number and self.key.line == self.line(number),
-        )
-
-    async def failing(self) -> None:
-        await eventually("a failure", lambda: self.key.failing_since is not None)
-
-    def told(self) -> list[tuple[str, str]]:
-        """What the log says, with the levels, since this was last asked."""
-        lines = [(record.levelname, record.getMessage()) for record in self._log.records]
-        self._log.clear()
-        return lines
-
-
-def failing(key: Key) -> bool:
-    return key.failing_since is not None
-
-
-async def tick() -> None:
-    """Give the loop, and any thread that something due now would begin, time to show."""
-    await asyncio.sleep(0.05)
-
-
-Play = Callable[[Callable[[Rig], Awaitable[None]]], None]
-
-
-@pytest.fixture
-def play(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Play]:
-    """Plays a scene with a rig, in a loop whose time can be shifted."""
-    caplog.set_level(logging.INFO, "gateway")
-
-    async def within(endpoint: TokenEndpoint, scene: Callable[[Rig], Awaitable[None]]) -> None:
-        rig = Rig(endpoint, tmp_path, caplog)
-        try:
-            await scene(rig)
-        finally:
-            await rig.renewal.close()
-
-    with TokenEndpoint() as endpoint:
-        yield lambda scene: run_shifted(within(endpoint, scene))
 
 
 def test_there_is_a_token_when_it_has_started(play: Play) -> None:
@@ -268,6 +195,32 @@ def test_another_source_is_asked_at_once_and_the_same_one_is_not(play: Play) -> 
         assert rig.key.line == rig.line(0)
         rig.endpoint.works()
         await rig.renewed(1)
+
+    play(scene)
+
+
+def test_a_refused_token_is_renewed_at_once_and_the_new_one_asked_with(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        settings = config.Upstream(
+            name="v",
+            kind="vertex",
+            project="p",
+            base_url=config.BaseUrl("http://127.0.0.1:9"),
+            credentials=rig.source(),
+        )
+        upstream = await open_upstream(settings, 1.0)
+        target = Pool([upstream]).choose(Model("m"))
+        shift(2 * RETRY_SECONDS)
+        for _ in range(3):  # requests that were under way together
+            target.failed(Fault(Cause.KEY))
+        assert not target.ready(time.monotonic())
+        await eventually("another token", lambda: target.ready(time.monotonic()))
+        assert upstream.keys[0].line.decode().endswith(f"{rig.endpoint.issued[1]}\r\n")
+        target.failed(Fault(Cause.KEY))  # too young to be refused for its age
+        await tick()
+        assert len(rig.endpoint.requests) == 2
+        assert not target.ready(time.monotonic())
+        await upstream.close()
 
     play(scene)
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from gateway import config
+from gateway.config.changes import watched
 from gateway.errors import ConfigurationError
 from gateway.exchange import Route
+from gateway.upstreams.opening import fixed
 from gateway.upstreams.vertex import Vertex
+from tests.support.google import service_account
 
 HOME = {"HOME": "/home/operator"}
 PLANTED = "AQ.planted-secret-value"
@@ -37,6 +40,17 @@ def test_each_location_has_its_host(location: str, tmp_path: Path) -> None:
     upstream = loaded(tmp_path, f'location = "{location}"' if location else "")
     assert upstream.base_url == f"https://{HOSTS[location]}"
     assert upstream.location == (location or "global")
+
+
+def test_its_credentials_file_is_watched_and_nothing_of_it_makes_another_upstream(tmp_path: Path) -> None:
+    by_metadata = loaded(tmp_path)
+    reference = service_account(tmp_path / "sa.json", "https://oauth2.googleapis.com/token")
+    file = tmp_path / "gateway.toml"
+    file.write_text(file.read_text().replace('"metadata"', f'"{reference}"'))
+    by_file = config.load(file, HOME).upstreams[0]
+    assert list(watched(by_file)) == [tmp_path / "sa.json"]
+    assert by_file != by_metadata
+    assert fixed(by_file) == fixed(by_metadata)
 
 
 def test_a_private_endpoint_replaces_the_host_alone(tmp_path: Path) -> None:
