@@ -217,7 +217,11 @@ class Target(Answer, frozen=True):
     weight: int
     state: State
     cause: Annotated[
-        str | None, Meta(description="Why it is not ready.", examples=["quota", "overload", "key"])
+        str | None,
+        Meta(
+            description="Why it is not ready: a quota's name, or one of these.",
+            examples=["quota", "overload", "key"],
+        ),
     ]
     until: Annotated[Time | None, Meta(description="It is not asked before then.")]
     in_flight: Annotated[int, Meta(description="Requests that it has not answered whole.")]

@@ -42,7 +42,7 @@ class Pool:
         self.on_rest: Callable[[Target, Rest], None] = _nothing
         """Told when a target, or its key, begins to rest."""
         self._known: dict[tuple[Upstream, Key, str], Target] = {}
-        """Those from before the last change."""
+        """Those from before a change that nobody has asked for since."""
         self.replace(upstreams)
 
     def replace(self, upstreams: Iterable[Upstream]) -> None:
@@ -51,10 +51,15 @@ class Pool:
         What is known of their targets stays known.
         """
         self.upstreams = sorted(upstreams, key=lambda upstream: upstream.priority)
+        # Of those that nobody has asked for since an earlier change, those that are unlike new ones.
+        known = [target for target in self._known.values() if target.in_flight or not target.at_ease]
+        known += [target for targets in self._targets.values() for target in targets]
         self._known = {
             (target.upstream, target.key, target.model_id): target
-            for targets in self._targets.values()
-            for target in targets
+            for target in known
+            if target.upstream in self.upstreams
+            and target.key in target.upstream.keys
+            and target.upstream.serves(target.model_id)
         }
         self._targets.clear()
         self._callers.clear()
@@ -82,7 +87,8 @@ class Pool:
 
     def targets(self) -> list[TargetState]:
         """How each target is that was asked lately."""
-        return [target.state() for targets in self._targets.values() for target in targets]
+        asked = [target for targets in self._targets.values() for target in targets]
+        return [target.state() for target in (*asked, *self._known.values())]
 
     def _find(self, model: Model) -> list[Target]:
         found = []
