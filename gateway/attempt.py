@@ -69,6 +69,7 @@ class Attempt:
         "_asked_at",
         "_asker",
         "_held",
+        "_line",
         "_task",
         "_trial",
         "began",
@@ -87,6 +88,8 @@ class Attempt:
         """`time.monotonic()` seconds; 0.0: there was none."""
         self.status = 0
         self._asked_at = 0.0
+        self._line = b""
+        """Of the key that it was asked with, which may be renewed meanwhile."""
         self._asker = asker
         self._trial: Rest | None = None
         """What ends if this one is answered."""
@@ -138,6 +141,7 @@ class Attempt:
     def _ask(self, connection: UpstreamConnection) -> None:
         self.connection = connection
         asker = self._asker
+        self._line = self.target.key.line
         request = asker.request_for(self.target)
         if request is None:  # meanwhile the body has grown beyond what is kept
             asker.on_no_answer(UPSTREAM_FAILED, elsewhere=False)
@@ -210,7 +214,9 @@ class Attempt:
             head.status, head.retry_after, readable, client_deadline=self._asker.client_has_deadline
         )
         if fault is not None and fault.cause is Cause.KEY:
-            self._failed(fault)
+            if self._line == self.target.key.line:
+                self.target.failed(fault)
+            self._asker.on_no_answer(UPSTREAM_FAILED, elsewhere=True)
             return
         if head.status == 429 and not head.retry_after and fault and fault.delay is not None:
             head.lines.append(b"Retry-After: %d" % math.ceil(fault.delay))
