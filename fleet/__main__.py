@@ -37,7 +37,7 @@ async def _run(args: argparse.Namespace) -> int:
         outcome = await args.scenario(machines, args)
     for line in outcome.lines():
         print(line)
-    found = outcome.wrong()
+    found = [*outcome.wrong(), *machines.wrong()]
     for line in found:
         print(f"WRONG: {line}")
     print(f"{len(found)} things are wrong" if found else "all is well", flush=True)

@@ -19,6 +19,10 @@ from tests.support.redis_server import RedisServer
 
 MACHINES = 2
 _STARTED = re.compile(r"worker (\d+) is process (\d+)$")
+_FAULT = re.compile(
+    r"Traceback|internal error|exception|worker \d+ ended with|usage .*is (?:being )?lost", re.I
+)
+"""What no line of a gateway's log may hold, whatever happens around it."""
 _CONFIGURATION = """
 [server]
 listen = "127.0.0.1:0"
@@ -81,9 +85,9 @@ class Machine:
         """What `python -m gateway` with these arguments prints."""
         return run([*arguments, "--config", str(self._config)], _ENVIRONMENT)
 
-    def stop(self) -> int:
-        """SIGTERM, if it still runs; then the exit code."""
-        return self.process.stop()
+    def stop(self) -> None:
+        """SIGTERM, if it still runs, and wait for its end."""
+        self.process.stop()
 
 
 @dataclass
@@ -95,10 +99,18 @@ class Fleet:
     upstream: Upstream
     machines: list[Machine]
 
-    def stop(self) -> list[str]:
-        """End the gateways; what is wrong with that."""
-        codes = [machine.stop() for machine in self.machines]
-        return [f"a gateway ended with exit code {code}" for code in codes if code]
+    def stop(self) -> None:
+        """End the gateways in an orderly way."""
+        for machine in self.machines:
+            machine.stop()
+
+    def wrong(self) -> list[str]:
+        """What is wrong with how they ended, and with what they logged until then; one line each."""
+        codes = [machine.process.popen.returncode for machine in self.machines]
+        lines = [line for machine in self.machines for line in machine.process.log_lines()]
+        return [f"a gateway ended with exit code {code}" for code in codes if code] + [
+            f"the log says: {line}" for line in lines if _FAULT.search(line)
+        ]
 
     def credential(self) -> str:
         """The token of a new one."""

@@ -75,6 +75,7 @@ async def run(fleet: Fleet, *, rounds: int, workers: int) -> Outcome:
         for machine in fleet.machines:
             for _ in range(FRESH):
                 good_again += await _asked(machine, token) != 401
+    fleet.stop()
     return Outcome(workers * len(fleet.machines), from_start, from_end, good_again)
 
 
