@@ -146,8 +146,8 @@ def request(token: str, body: bytes = b"{}", *, action: str = "streamGenerateCon
 def running(
     directory: Path,
     upstream: RawUpstream | str | None = None,
-    /,
     environment: Mapping[str, str] | None = None,
+    /,
     **settings: str,
 ) -> Iterator[Gateway]:
     """A gateway over that upstream, those of that text or the simulated one; it has to end with exit code 0.

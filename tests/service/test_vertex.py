@@ -78,7 +78,7 @@ async def test_recorded_exchanges_pass_unchanged(tmp_path: Path, certificates: T
     with RawUpstream(tls=tls) as upstream, TokenEndpoint(tls=certificates.server.context()) as endpoint:
         credentials = service_account(tmp_path / "sa.json", endpoint.token_uri)
         configuration = table(upstream, credentials, f'ca_file = "{bundle}"')
-        with running(tmp_path, configuration, environment={"REQUESTS_CA_BUNDLE": bundle}) as gateway:
+        with running(tmp_path, configuration, {"REQUESTS_CA_BUNDLE": bundle}) as gateway:
             assert len(recorded()) == 6
             for exchange in recorded():
                 framing: Literal["chunked", "length"] = "chunked" if exchange.alt else "length"
@@ -113,7 +113,7 @@ def test_the_metadata_server_gives_tokens(
     tmp_path: Path, upstream: RawUpstream, endpoint: TokenEndpoint
 ) -> None:
     host = endpoint.url.removeprefix("http://")
-    with running(tmp_path, table(upstream, "metadata"), environment={"GCE_METADATA_HOST": host}) as gateway:
+    with running(tmp_path, table(upstream, "metadata"), {"GCE_METADATA_HOST": host}) as gateway:
         assert ask(gateway.url, gateway.token).status == 200
     assert bearer(upstream.requests[0]) == [f"Bearer {endpoint.issued[0]}"]
     paths = [urlsplit(request.target).path for request in endpoint.requests]
