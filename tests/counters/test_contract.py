@@ -207,13 +207,13 @@ async def test_credentials_share_their_project(counters: Counters) -> None:
 
 @pytest.mark.parametrize("tight", [0, 1, 2])
 async def test_the_tightest_windows_are_told_whatever_else_is_limited(counters: Counters, tight: int) -> None:
-    others = Limits(concurrent_requests=5, spend_per_day_nanos=1000)
+    others = Limits(tokens_per_minute=100, concurrent_requests=5, spend_per_day_nanos=1000)
     limits = [others] * 3
     limits[tight] = Limits(
-        requests_per_minute=9, tokens_per_minute=100, concurrent_requests=5, spend_per_day_nanos=1000
+        requests_per_minute=9, tokens_per_day=50, concurrent_requests=5, spend_per_day_nanos=1000
     )
     admission = await admit(counters, rules(*limits), 30)
-    assert admission.token_standing == Standing(limit=100, remaining=70, reset=61)
+    assert admission.token_standing == Standing(limit=50, remaining=20, reset=86460)
     assert admission.request_standing == Standing(limit=9, remaining=8, reset=61)
 
 
