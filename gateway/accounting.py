@@ -81,7 +81,8 @@ class Accounting:
                 self._alarms.look(exchange)
         self._limiter.settle(exchange)
         self._observer.finish(exchange)
-        if asked:
-            for record in failed_records(exchange) if exchange.failed_attempts else ():
+        if exchange.failed_attempts:
+            for record in failed_records(exchange):
                 self._ledger.add(record)
+        if asked:
             self._ledger.add(usage_record(exchange))

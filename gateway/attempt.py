@@ -226,6 +226,8 @@ class Attempt:
         else:
             self._asker.on_answer(head, body, whole)
 
-    def failed(self) -> FailedAttempt:
-        """What is kept of it when another follows."""
+    def failed(self) -> FailedAttempt | None:
+        """What is kept of it when another follows; nothing of one that never had a connection."""
+        if not self._asked_at:
+            return None
         return FailedAttempt(self.target.upstream.name, self.began, self.first_byte, monotonic(), self.status)

@@ -170,11 +170,11 @@ class Exchange:
     model = ""
     """The catalog's short id."""
     upstream = ""
-    """The configured name of the upstream asked, the last one of several."""
+    """The configured name of the upstream that was sent it, by the last of several attempts."""
     attempts = 0
-    """How often an upstream was asked."""
+    """How many were made, those included that never got a connection."""
     failed_attempts: tuple[FailedAttempt, ...] = ()
-    """Those before the last."""
+    """Those before the last that did get one."""
     answered_as = ""
     """The short id of the model that the upstream was asked for: `model`, or one that it falls back on."""
     upstream_request_id = ""

@@ -165,7 +165,7 @@ class Limiter:
                 self._estimator.learn(
                     exchange.model, exchange.request_bytes, usage.input, usage.output, cost_nanos
                 )
-        elif not exchange.upstream:  # nobody was asked
+        elif not exchange.upstream and not exchange.failed_attempts:  # nobody was asked
             tokens, cost_nanos, final = 0, 0, True
         reservation.counters.settle(reservation.admission, tokens, cost_nanos, final=final)
 

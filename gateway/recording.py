@@ -45,8 +45,8 @@ def usage_record(exchange: Exchange) -> UsageRecord:
         thoughts, tool_use_prompt, total = usage.thoughts, usage.tool_use_prompt, usage.total
     return UsageRecord(
         request_id=exchange.id,
-        attempt=exchange.attempts,
-        attempts=exchange.attempts,
+        attempt=len(exchange.failed_attempts) + 1,
+        attempts=len(exchange.failed_attempts) + 1,
         time=began_at(exchange),
         client_request_id=exchange.client_request_id,
         project=principal.project_id,
@@ -87,7 +87,7 @@ def failed_records(exchange: Exchange) -> Iterator[UsageRecord]:
         yield UsageRecord(
             request_id=exchange.id,
             attempt=number,
-            attempts=exchange.attempts,
+            attempts=number,
             time=wall - (now - failed.began),
             client_request_id=exchange.client_request_id,
             project=principal.project_id,

@@ -153,7 +153,7 @@ class Transfer:
     def _try(self, target: Target) -> None:
         exchange = self._exchange
         exchange.attempts += 1
-        exchange.upstream = target.upstream.name
+        exchange.upstream = ""  # until it is asked
         exchange.answered_as = target.model_id
         self._attempt = attempt = Attempt(self, target)
         attempt.begin()
@@ -170,6 +170,8 @@ class Transfer:
         return self._upload.can_send_again() if self._upload else self._body is not None
 
     def asked(self, connection: UpstreamConnection) -> None:
+        assert self._attempt
+        self._exchange.upstream = self._attempt.target.upstream.name
         upload, body = self._upload, self._body
         if upload:
             upload.send_on(connection)
@@ -262,7 +264,8 @@ class Transfer:
         self._attempt = None
         self._tried = tried
         attempt.end()
-        exchange.failed_attempts = (*exchange.failed_attempts, attempt.failed())
+        if failed := attempt.failed():
+            exchange.failed_attempts = (*exchange.failed_attempts, failed)
         self.waits_for_connection()
         self._pause = asyncio.get_running_loop().call_later(pause, self._try_again)
         return True

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.exchange import Ending, Exchange, Framing, Principal, Route, Usage, UsageDetails
+from gateway.exchange import Ending, Exchange, FailedAttempt, Framing, Principal, Route, Usage, UsageDetails
 from gateway.metering import UsageReader
 from gateway.prices import ModelPrices, Prices, PriceSettings, RateSettings
 from gateway.recording import price, usage_record
@@ -54,7 +54,7 @@ def test_everything_that_is_known_stands_in_the_record() -> None:
         response_bytes=12,
     )
     before = time.time()
-    exchange.attempts = 3
+    exchange.failed_attempts = (FailedAttempt("other", 1.0, 0.0, 2.0, 0),) * 2
     record = usage_record(exchange)
     assert before - 1 < record.time <= time.time()
     assert record.first_byte_ms == pytest.approx(100, abs=0.01)
