@@ -52,9 +52,11 @@ class Outcome:
             # When the gateway was through with it: not later than its client, nor than the upstream's end.
             end = max(client.ended, one.ended)
             for kill in self.kills:
-                # Where a client has left, the connection to the upstream may be gone, and so is whose it was.
-                its = one.port in kill.upstream or (client.outcome == LEFT and client.machine == kill.machine)
-                if its and one.began < kill.at + 1.0 and end > kill.at - LOST_SECONDS:
+                if (
+                    _served_by(kill, client, one)
+                    and one.began < kill.at + 1.0
+                    and end > kill.at - LOST_SECONDS
+                ):
                     found[one.number] = max(kill.at - end, 0.0)
         return found
 
@@ -94,6 +96,13 @@ class Outcome:
             one.port in kill.clients and one.machine == kill.machine and one.ended > kill.at
             for kill in self.kills
         )
+
+
+def _served_by(kill: Kill, client: Asked, one: Served) -> bool:
+    """Whether that worker had the request; where its client has left, at least that machine."""
+    if client.machine != kill.machine:
+        return False
+    return client.outcome == LEFT or one.port in kill.upstream or client.port in kill.clients
 
 
 def _told(one: Asked) -> str:

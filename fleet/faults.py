@@ -19,6 +19,10 @@ SPARED_SECONDS = 12.0
 given time, and the connections that wait for it are cut, which is no fault (see `gateway/supervisor.py`)."""
 
 
+_LOOKS = 3
+"""The kernel's table of connections is read in pieces: what stands still may lack as others come and go."""
+
+
 @dataclass(frozen=True)
 class Kill:
     """One worker killed. Times are by the machine's monotonic clock, in seconds."""
@@ -64,14 +68,19 @@ def kill(number: int, machine: Machine, process: int, upstream_port: int) -> Kil
     It is stopped first, so that whose connections it has is known exactly.
     """
     at = monotonic()
+    clients: set[int] = set()
+    upstream: set[int] = set()
     try:
         os.kill(process, signal.SIGSTOP)
-        clients = frozenset(owners(machine.port, [process]).items())
-        told = frozenset(outgoing(upstream_port, process))
+        for _ in range(_LOOKS):
+            clients.update(
+                port for port, owner in owners(machine.port, [process]).items() if owner == process
+            )
+            upstream.update(outgoing(upstream_port, process))
         os.kill(process, signal.SIGKILL)
     except ProcessLookupError:
         return None
-    return Kill(number, process, at, frozenset(port for port, owner in clients if owner == process), told)
+    return Kill(number, process, at, frozenset(clients), frozenset(upstream))
 
 
 async def kill_on(

@@ -11,7 +11,7 @@ import pytest
 
 from fleet import chaos, limit, revoke
 from fleet.books import Books, Row, of_books
-from fleet.clients import CUT, WHOLE, Asked
+from fleet.clients import CUT, LEFT, WHOLE, Asked
 from fleet.faults import Kill
 from fleet.plan import Plan
 from fleet.upstream import Served
@@ -90,19 +90,22 @@ def test_sums_that_differ_from_their_records() -> None:
 KILL = Kill(machine=0, process=9, at=10.3, clients=frozenset({5}), upstream=frozenset({1}))
 
 
-def chaotic(one: Asked, *rows: Row, port: int = 1) -> chaos.Outcome:
+def chaotic(one: Asked, *rows: Row, port: int = 2) -> chaos.Outcome:
     return chaos.Outcome([one], [served(1, port=port)], kept(*rows), [KILL], 1.0)
 
 
 def test_what_a_kill_explains() -> None:
-    assert chaotic(asked(1)).wrong() == []  # answered 0.1 s before: its record may be lost
+    # Answered 0.1 s before: its record may be lost.
+    assert chaotic(asked(1)).wrong() == []
+    assert chaotic(asked(1, port=6), port=1).wrong() == []
+    assert chaotic(asked(1, LEFT, port=6)).wrong() == []
     assert chaotic(asked(1, CUT, ended=10.4)).wrong() == []
 
 
 @pytest.mark.parametrize(
     ("outcome", "told"),
     [
-        (chaotic(asked(1), port=2), "0 records"),  # another worker's
+        (chaotic(asked(1, port=6)), "0 records"),  # another worker's
         (chaotic(asked(1, CUT, ended=10.2), row(1)), "cut off though its worker lived"),
         (chaotic(asked(1, CUT, ended=10.4, port=6), row(1)), "cut off though its worker lived"),
         (chaotic(asked(1, ended=31.0), row(1)), "ended late"),
