@@ -180,7 +180,7 @@ class Transfer:
                 self._kept = len(body)
             else:
                 self._body = None
-        if self.request_whole and self._exchange.attempts == 1:  # the deadline is for all attempts
+        if self.request_whole and self._deadline.waiting is not _FIRST_BYTE:  # one deadline for all attempts
             self._deadline.wait_for(_FIRST_BYTE)
 
     def _request_head(self, target: Target) -> bytes:
@@ -227,7 +227,7 @@ class Transfer:
         assert self._attempt
         self._exchange.first_byte = self._attempt.first_byte
         self._forget_body()
-        if self.request_whole:
+        if self.request_whole and not whole:
             self._deadline.wait_for(_NEXT_CHUNK)
         keep = self.request_whole and self._client.request.may_keep
         self._downstream = downstream = Downstream(self._client, self._exchange, head, keep=keep)
