@@ -138,8 +138,8 @@ def test_a_limit_that_let_too_much_through() -> None:
 
 
 def test_a_revocation_that_took_too_long() -> None:
-    assert revoke.Outcome(2, [[1.0, 4.9]], [[0.5, 4.4]], 0).wrong() == []
-    assert revoke.Outcome(2, [[1.0, 5.1]], [[0.5, 4.6]], 1).wrong() == [
+    assert revoke.Outcome(2, [[1.0, 5.4]], [[0.5, 4.9]], 0).wrong() == []
+    assert revoke.Outcome(2, [[1.0, 5.6]], [[0.5, 5.1]], 1).wrong() == [
         "a worker refuses after 5.10 s",
         "1 requests were answered after every worker had refused",
     ]
