@@ -1,9 +1,11 @@
-"""What the processes on one machine share: where they count, and how their usage gets into the store."""
+"""What the processes on one machine share: where they count, which targets rest, how usage gets stored."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.config import Config
 from gateway.counters import Counters
@@ -13,6 +15,7 @@ from gateway.errors import ConfigurationError
 from gateway.ledger import Ledger, Shipper, spool_folder
 from gateway.limits import Limits
 from gateway.stores import Store
+from gateway.upstreams.cooldowns import Cooldowns
 from gateway.usage_record import NANOS
 
 
@@ -29,12 +32,8 @@ def open_counters(config: Config, stack: AsyncExitStack) -> Counting:
     settings = config.counters
     on_this_machine: MemoryCounters | None = None
     if settings.url.is_memory or settings.when_unavailable == "admit":
-        folder = config.store.state_dir
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with _state_folder(config) as folder:
             on_this_machine = MemoryCounters(folder / "counters")
-        except OSError as error:
-            raise ConfigurationError(f"store.state_dir: {folder}: {error.strerror or error}") from None
         stack.push_async_callback(on_this_machine.close)
     if settings.url.is_memory:
         assert on_this_machine
@@ -43,6 +42,25 @@ def open_counters(config: Config, stack: AsyncExitStack) -> Counting:
     redis = RedisCounters(settings.url.with_password(password.reveal()) if password else settings.url)
     stack.push_async_callback(redis.close)
     return Counting(redis, on_this_machine)
+
+
+def open_cooldowns(config: Config, stack: AsyncExitStack) -> Cooldowns:
+    """Which targets rest, until the stack is closed. Raises ConfigurationError."""
+    with _state_folder(config) as folder:
+        cooldowns = Cooldowns(folder / "cooldowns")
+    stack.callback(cooldowns.close)
+    return cooldowns
+
+
+@contextmanager
+def _state_folder(config: Config) -> Iterator[Path]:
+    """The folder for files that processes share; what goes wrong with one is a ConfigurationError."""
+    folder = config.store.state_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except OSError as error:
+        raise ConfigurationError(f"store.state_dir: {folder}: {error.strerror or error}") from None
 
 
 def default_limits(config: Config) -> Limits:

@@ -26,7 +26,7 @@ from gateway.identity import Identity
 from gateway.keeping import Keeping
 from gateway.limiter import Limiter
 from gateway.listeners import BACKLOG
-from gateway.machine import default_limits, open_counters, open_ledger, ship
+from gateway.machine import default_limits, open_cooldowns, open_counters, open_ledger, ship
 from gateway.metrics import Snapshot
 from gateway.observe import Observer
 from gateway.process import first_of
@@ -108,7 +108,9 @@ class Gateway:
         self._roster = Roster(config.timeouts.connect)
         self._stack.push_async_callback(self._roster.close)
         pool = Pool(
-            await self._roster.take_up(config.upstreams), sticky_seconds=config.routing.sticky_seconds
+            await self._roster.take_up(config.upstreams),
+            sticky_seconds=config.routing.sticky_seconds,
+            cooldowns=open_cooldowns(config, self._stack),
         )
         pool.on_rest = self._count_rest
         self._relay = Relay(

@@ -31,10 +31,11 @@ _SLOT_BYTES = 1024
 _FILE_BYTES = _HEAD_BYTES + SLOTS * _SLOT_BYTES
 _IS, GENERATION, _USED = range(3)
 """Cells of the head: see `Cooldowns.head`. Of the slots, so many were ever used."""
-_RECORD = struct.Struct(f"<I{PLACE_BYTES}sdd?BHH")
-"""Checksum of what follows, place, since, until, on trial, cause, lengths of the two texts after it."""
+_RECORD = struct.Struct(f"<I{PLACE_BYTES}sdd?BHHH")
+"""Checksum of what follows, place, since, until, on trial, cause, spells, lengths of the two texts."""
 _QUOTA_ID_BYTES = 200
 _MESSAGE_BYTES = _SLOT_BYTES - _RECORD.size - _QUOTA_ID_BYTES
+_MOST_SPELLS = 0xFFFF
 _CAUSES = list(Cause)
 
 
@@ -46,6 +47,8 @@ class Cooldown(NamedTuple):
     until: float
     on_trial: bool
     """A process finds out whether it is over; until then it is that one's."""
+    spells: int
+    """Rests for failures in a row, without a success between them."""
     quota_id: str
     message: str
 
@@ -87,10 +90,14 @@ class Cooldowns:
             slots = list(self._slots())
         return {place: known for _, place, known in slots if known and not known.is_over(now)}
 
-    def write(self, place: bytes, cooldown: Cooldown) -> None:
-        """There is one, or it is another than before."""
+    def write(self, place: bytes, cooldown: Cooldown) -> Cooldown:
+        """There is one, or it is another than before. Returned is what will be read: texts may be cut."""
+        record = _packed(place, cooldown)
         with self._locked():
-            self._set(self._slot_for(place, cooldown.since), _packed(place, cooldown))
+            self._set(self._slot_for(place, cooldown.since), record)
+        written = _unpacked(record)[1]
+        assert written
+        return written
 
     def erase(self, place: bytes) -> None:
         """There is none any more."""
@@ -139,23 +146,30 @@ class Cooldowns:
 
 def _packed(place: bytes, cooldown: Cooldown) -> bytes:
     quota_id, message = _cut(cooldown.quota_id, _QUOTA_ID_BYTES), _cut(cooldown.message, _MESSAGE_BYTES)
-    number = _CAUSES.index(cooldown.cause)
     record = _RECORD.pack(
-        0, place, cooldown.since, cooldown.until, cooldown.on_trial, number, len(quota_id), len(message)
+        0,
+        place,
+        cooldown.since,
+        cooldown.until,
+        cooldown.on_trial,
+        _CAUSES.index(cooldown.cause),
+        min(cooldown.spells, _MOST_SPELLS),
+        len(quota_id),
+        len(message),
     )
     content = record[4:] + quota_id + message
     return struct.pack("<I", zlib.crc32(content)) + content
 
 
 def _unpacked(slot: bytes) -> tuple[bytes, Cooldown | None]:
-    checksum, place, since, until, on_trial, number, quota_length, message_length = _RECORD.unpack_from(slot)
-    texts_at, message_at = _RECORD.size, _RECORD.size + quota_length
-    end = message_at + message_length
+    checksum, place, since, until, on_trial, number, spells, *lengths = _RECORD.unpack_from(slot)
+    texts_at, message_at = _RECORD.size, _RECORD.size + lengths[0]
+    end = message_at + lengths[1]
     # What was never written, or erased, is all zeros, whose checksum is not.
     if end > _SLOT_BYTES or zlib.crc32(slot[4:end]) != checksum or number >= len(_CAUSES):
         return place, None
     quota_id, message = slot[texts_at:message_at].decode(), slot[message_at:end].decode()
-    return place, Cooldown(_CAUSES[number], since, until, on_trial, quota_id, message)
+    return place, Cooldown(_CAUSES[number], since, until, on_trial, spells, quota_id, message)
 
 
 def _cut(text: str, length: int) -> bytes:

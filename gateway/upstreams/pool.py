@@ -15,13 +15,17 @@ from gateway.errors import (
     Refusal,
 )
 from gateway.upstreams import Key, Upstream
+from gateway.upstreams.cooldowns import GENERATION, Cooldowns
 from gateway.upstreams.faults import Cause
 from gateway.upstreams.rest import Rest
+from gateway.upstreams.shared_rests import SharedRests
 from gateway.upstreams.target import Clock, Target
 from gateway.upstreams.target_state import TargetState
 
 KNOWN_MODELS = 1000
 """For how many models targets are remembered: where `catalog.allow` is set, clients choose the names."""
+_ALONE = (0, 0, 0)
+"""A head that never changes."""
 KNOWN_CALLERS = 10_000
 """For how many callers and models it is remembered where they went last."""
 
@@ -30,9 +34,17 @@ class Pool:
     """The targets of this gateway: the lowest priority first, equal ones by weight and what is in flight."""
 
     def __init__(
-        self, upstreams: Iterable[Upstream], *, sticky_seconds: float = 0.0, clock: Clock | None = None
+        self,
+        upstreams: Iterable[Upstream],
+        *,
+        sticky_seconds: float = 0.0,
+        clock: Clock | None = None,
+        cooldowns: Cooldowns | None = None,
     ) -> None:
-        """sticky_seconds: for how long a caller's requests for a model go where its last one went; 0: not."""
+        """sticky_seconds: for how long a caller's requests for a model go where its last one went; 0: not.
+
+        cooldowns: where the processes of this machine tell each other what rests; None: this one is alone.
+        """
         self._clock = clock or Clock()
         self._sticky_seconds = sticky_seconds
         self._targets: OrderedDict[str, list[Target]] = OrderedDict()
@@ -41,6 +53,10 @@ class Pool:
         """By caller and model: where it went last, and until when it goes there again."""
         self.on_rest: Callable[[Target, Rest], None] = _nothing
         """Told when a target, or its key, begins to rest."""
+        self._shared = SharedRests(cooldowns, self._clock) if cooldowns else None
+        self._head: Sequence[int] = cooldowns.head if cooldowns else _ALONE
+        self._generation = -1 if cooldowns else 0
+        """Of what others have told, as far as it has been learnt."""
         self._known: dict[tuple[Upstream, Key, str], Target] = {}
         """Those from before a change that nobody has asked for since."""
         self.replace(upstreams)
@@ -64,11 +80,18 @@ class Pool:
         self._targets.clear()
         self._callers.clear()
 
+    def check(self, model: Model) -> None:
+        """Raise GatewayError where no upstream serves the model."""
+        if model.id not in self._targets:
+            self._find(model)
+
     def choose(self, model: Model, caller: str = "") -> Target:
         """Where a request for the model goes; `caller` says whose it is.
 
         Raises GatewayError: no upstream serves the model, or none can be asked just now.
         """
+        if self._head[GENERATION] != self._generation:
+            self._learn()
         targets = self._targets.get(model.id) or self._find(model)
         if len(targets) == 1 and (only := targets[0]).at_ease:
             return only
@@ -79,6 +102,8 @@ class Pool:
 
     def another(self, model: Model, caller: str, tried: Collection[Target]) -> Target | None:
         """Where else; None: everywhere it was tried in vain, or nobody can be asked."""
+        if self._head[GENERATION] != self._generation:
+            self._learn()
         try:
             targets = self._targets.get(model.id) or self._find(model)
         except GatewayError:  # of a model that is only a fallback
@@ -87,8 +112,34 @@ class Pool:
 
     def targets(self) -> list[TargetState]:
         """How each target is that was asked lately."""
+        if self._head[GENERATION] != self._generation:
+            self._learn()
+        return [target.state() for target in self._all()]
+
+    def began(self, target: Target, rest: Rest) -> None:
+        """See `Watcher`."""
+        if self._shared:
+            self._shared.tell(target, rest)
+        self.on_rest(target, rest)
+
+    def on_trial(self, target: Target, rest: Rest) -> None:
+        """See `Watcher`."""
+        if self._shared:
+            self._shared.tell(target, rest)
+
+    def ended(self, target: Target, rest: Rest) -> None:
+        """See `Watcher`."""
+        if self._shared:
+            self._shared.tell_end(target, rest)
+
+    def _all(self) -> list[Target]:
         asked = [target for targets in self._targets.values() for target in targets]
-        return [target.state() for target in (*asked, *self._known.values())]
+        return [*asked, *self._known.values()]
+
+    def _learn(self) -> None:
+        self._generation = self._head[GENERATION]
+        if self._shared:
+            self._shared.learn(self._all())
 
     def _find(self, model: Model) -> list[Target]:
         found = []
@@ -101,16 +152,15 @@ class Pool:
         if len(self._targets) >= KNOWN_MODELS:
             self._targets.popitem(last=False)
         self._targets[model.id] = found
+        if self._shared:
+            self._shared.join(found)
         return found
 
     def _target(self, upstream: Upstream, key: Key, name: str, model_id: str) -> Target:
         known = self._known.pop((upstream, key, model_id), None)
         if known is not None and known.model == name:
             return known
-        return Target(upstream, key, name, model_id=model_id, clock=self._clock, on_rest=self._told)
-
-    def _told(self, target: Target, rest: Rest) -> None:
-        self.on_rest(target, rest)
+        return Target(upstream, key, name, model_id=model_id, clock=self._clock, watcher=self)
 
     def _ready(
         self, targets: Sequence[Target], model_id: str, caller: str, tried: Collection[Target]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from gateway.exchange import Route
 from gateway.upstreams import Key, Upstream
@@ -34,6 +35,19 @@ class Clock:
         return Now(self.monotonic(), self.wall())
 
 
+class Watcher(Protocol):
+    """Told what becomes of rests, of targets and (cause KEY) of their keys."""
+
+    def began(self, target: Target, rest: Rest) -> None:
+        """It rests from now on."""
+
+    def on_trial(self, target: Target, rest: Rest) -> None:
+        """An attempt finds out whether that is over, or has not found out."""
+
+    def ended(self, target: Target, rest: Rest) -> None:
+        """An attempt has ended it."""
+
+
 class Target:
     """Asked by attempts: each calls `begin`, then what becomes of it, then `end`."""
 
@@ -45,14 +59,15 @@ class Target:
         "_half_began",
         "_heads",
         "_outcomes",
-        "_spells",
+        "_watcher",
         "credit",
         "in_flight",
         "key",
         "model",
         "model_id",
-        "on_rest",
+        "place",
         "rest",
+        "spells",
         "upstream",
     )
 
@@ -64,9 +79,9 @@ class Target:
         *,
         model_id: str,
         clock: Clock,
-        on_rest: Callable[[Target, Rest], None],
+        watcher: Watcher,
     ) -> None:
-        """model: the upstream's own name for it. on_rest: told when it, or its key, begins to rest."""
+        """model: the upstream's own name for it."""
         self.upstream = upstream
         self.key = key
         self.model = model
@@ -75,14 +90,16 @@ class Target:
         self.in_flight = 0
         self.credit = 0.0
         """What the choice owes it; the choice's business alone."""
-        self.on_rest = on_rest
+        self.spells = 0
+        """Rests for failures in a row, without a success between them."""
+        self.place = b""
+        """What tells it from all others on this machine; the business of `shared_rests` alone."""
+        self._watcher = watcher
         self._clock = clock
         self._heads: dict[tuple[str, str, str], bytes] = {}
         """Request heads up to the credential, by what they depend on: most requests have one of a few."""
         self._failures = 0
         """In a row."""
-        self._spells = 0
-        """Rests for failures in a row, without a success between them."""
         self._half_began = 0.0
         self._outcomes = [0, 0, 0, 0]
         """Answers and failures of this half of the window, and of the one before."""
@@ -138,6 +155,7 @@ class Target:
         rest = self.rest or self.key.rest
         if rest is not None and rest.needs_trial and not rest.on_trial:
             rest.on_trial = True
+            self._watcher.on_trial(self, rest)
             return rest
         return None
 
@@ -146,6 +164,8 @@ class Target:
         self.in_flight -= 1
         if trial is not None:
             trial.on_trial = False
+            if trial is self.rest or trial is self.key.rest:
+                self._watcher.on_trial(self, trial)
 
     def answered(self, seconds: float, trial: Rest | None) -> None:
         """Good answer: its first byte came after so many seconds."""
@@ -166,13 +186,19 @@ class Target:
 
     def _recover(self, trial: Rest) -> None:
         if self.rest is trial:
-            self.rest = None
-            self._spells = 0
-            self._outcomes[:] = 0, 0, 0, 0
+            self.recover()
+            self._watcher.ended(self, trial)
             _log.warning("upstream %s, key %s, model %s answers again", *self._names())
         elif self.key.rest is trial:
             self.key.rest = None
+            self._watcher.ended(self, trial)
             _log.warning("upstream %s takes key %s again", self.upstream.name, self.key.name)
+
+    def recover(self) -> None:
+        """It answers again: what was known against it no longer counts."""
+        self.rest = None
+        self.spells = self._failures = 0
+        self._outcomes[:] = 0, 0, 0, 0
 
     def failed(self, fault: Fault) -> None:
         """What an attempt said against it."""
@@ -198,7 +224,7 @@ class Target:
             _log.error("upstream %s refuses the gateway's key %s", self.upstream.name, key.name)
             if self.upstream.renewal:
                 self.upstream.renewal.refused()
-        self.on_rest(self, key.rest)
+        self._watcher.began(self, key.rest)
 
     def _count_failure(self, fault: Fault, now: float) -> None:
         if now - self._half_began >= HALF_WINDOW_SECONDS:
@@ -214,8 +240,8 @@ class Target:
             or self._failures >= FAILURES_IN_A_ROW
             or (all_of_them >= ERRORS_OF and bad >= ERROR_SHARE * all_of_them)
         ):
-            self._begin_rest(overload_rest(fault, now, self._spells))
-            self._spells += 1
+            self.spells += 1
+            self._begin_rest(overload_rest(fault, now, self.spells - 1))
 
     def _begin_rest(self, rest: Rest) -> None:
         if self.rest is None:
@@ -227,7 +253,7 @@ class Target:
                 rest.fault.quota_id or rest.cause.value,
             )
         self.rest = rest
-        self.on_rest(self, rest)
+        self._watcher.began(self, rest)
 
     def _names(self) -> tuple[str, str, str]:
         return self.upstream.name, self.key.name, self.model_id

@@ -82,8 +82,8 @@ def test_a_port_in_use(tmp_path: Path, busy_port: int, listener: str) -> None:
     ended = serve_to_its_end(environment=at_home(tmp_path, **{f"SERVER__{listener}": address}))
     assert ended.code == 1
     assert ended.error == f"error: cannot listen on {address}: address already in use"
-    counters = str(Path(DATABASE).with_name("counters"))
-    assert set(files_below(tmp_path)) <= {DATABASE, counters}, "what every start makes, and nothing else"
+    shared = {str(Path(DATABASE).with_name(name)) for name in ("counters", "cooldowns")}
+    assert set(files_below(tmp_path)) <= {DATABASE, *shared}, "what every start makes, and nothing else"
 
 
 def test_the_credential_of_a_first_start_that_failed_is_not_lost(tmp_path: Path, busy_port: int) -> None:

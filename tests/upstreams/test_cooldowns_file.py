@@ -18,7 +18,7 @@ from tests.support.machine import PROJECT
 
 NOW = 1_800_000_000.0
 HERE, THERE = b"h" * 16, b"t" * 16
-SPENT = Cooldown(Cause.QUOTA, NOW, NOW + 30.0, False, "RequestsPerMinute", "You exceeded your quota: é")
+SPENT = Cooldown(Cause.QUOTA, NOW, NOW + 30.0, False, 0, "RequestsPerMinute", "You exceeded your quota: é")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_what_one_writes_another_reads(path: Path) -> None:
     before = other.head[GENERATION]
     assert other.read(NOW) == {}
     mine.write(HERE, SPENT)
-    out = Cooldown(Cause.KEY, NOW, NOW + 180.0, True, "", "")
+    out = Cooldown(Cause.KEY, NOW, NOW + 180.0, True, 7, "", "")
     mine.write(THERE, out)
     assert other.head[GENERATION] != before
     assert other.read(NOW) == {HERE: SPENT, THERE: out}
@@ -54,7 +54,7 @@ def test_it_outlives_who_wrote_it(path: Path) -> None:
 
 def test_a_quota_is_over_at_its_end_and_what_ends_with_a_trial_a_while_later(path: Path) -> None:
     file = Cooldowns(path)
-    failed = Cooldown(Cause.OVERLOAD, NOW, NOW + 30.0, False, "", "")
+    failed = Cooldown(Cause.OVERLOAD, NOW, NOW + 30.0, False, 0, "", "")
     file.write(HERE, SPENT)
     file.write(THERE, failed)
     assert set(file.read(NOW + 29.9)) == {HERE, THERE}
@@ -106,7 +106,7 @@ def test_a_damaged_slot_counts_for_nothing_and_can_be_written_again(path: Path) 
     file.write(HERE, SPENT)
     file.write(THERE, SPENT)
     slot = path.read_bytes()[4096 : 4096 + 120]
-    for at in range(42 + len(SPENT.quota_id) + len(SPENT.message.encode())):
+    for at in range(44 + len(SPENT.quota_id) + len(SPENT.message.encode())):
         with path.open("r+b") as raw:
             raw.seek(4096 + at)
             raw.write(bytes([slot[at] ^ 0x55]))
@@ -132,7 +132,7 @@ number = 0
 while True:
     number += 1
     text = str(number) * 100
-    file.write(bytes([number % 7 + 1]) * 16, Cooldown(Cause.QUOTA, now, now + number, False, text, text))
+    file.write(bytes([number % 7 + 1]) * 16, Cooldown(Cause.QUOTA, now, now + number, False, 0, text, text))
     if number % 5 == 0:
         file.erase(bytes([number % 7 + 1]) * 16)
 """

@@ -7,6 +7,7 @@ from gateway.exchange import Route
 from gateway.secrets import Secret
 from gateway.upstreams import Key, Upstream
 from gateway.upstreams.opening import adjust, open_upstream
+from gateway.upstreams.pool import Pool
 from gateway.upstreams.target import Clock, Target
 
 CONNECT_SECONDS = 1.0
@@ -27,7 +28,7 @@ async def opened(*keys: str, kind: config.UpstreamKind = "ai-studio") -> Upstrea
 
 
 def target_of(upstream: Upstream, key: Key) -> Target:
-    return Target(upstream, key, "m", model_id="m", clock=Clock(), on_rest=lambda *_: None)
+    return Target(upstream, key, "m", model_id="m", clock=Clock(), watcher=Pool(()))
 
 
 def head(upstream: Upstream, key: Key) -> bytes:

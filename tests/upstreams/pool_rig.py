@@ -1,0 +1,70 @@
+"""Pools of upstreams that need no network, and a clock under the test's control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway import config
+from gateway.catalog import Catalog
+from gateway.secrets import Secret
+from gateway.upstreams import Upstream
+from gateway.upstreams.cooldowns import Cooldowns
+from gateway.upstreams.opening import open_upstream
+from gateway.upstreams.pool import Pool
+from gateway.upstreams.target import Clock, Target
+
+FLASH, PRO = (Catalog.build().resolve(name) for name in ("gemini-2.5-flash", "gemini-2.5-pro"))
+
+
+class SetClock(Clock):
+    """Both clocks, at a moment of the test's choosing."""
+
+    def __init__(self, wall: float = 1_800_000_000.0) -> None:
+        self.time = 1000.0
+        self.wall_ahead = wall - self.time
+        self.monotonic = lambda: self.time
+        self.wall = lambda: self.time + self.wall_ahead
+
+    def passes(self, seconds: float) -> None:
+        """So much later."""
+        self.time += seconds
+
+
+async def studio(
+    name: str = "studio",
+    *keys: str,
+    priority: int = 1,
+    weight: int = 1,
+    cooldown: bool = True,
+    models: Sequence[str] = ("*",),
+) -> Upstream:
+    """One of AI Studio's kind, with a key unless others are given."""
+    return await open_upstream(
+        config.Upstream(
+            name=name,
+            kind="ai-studio",
+            base_url=config.BaseUrl("http://studio.test"),
+            keys=tuple(Secret(key, "env:TEST") for key in keys or ("only",)),
+            priority=priority,
+            weight=weight,
+            cooldown=cooldown,
+            models=tuple(models),
+        ),
+        5.0,
+    )
+
+
+class Worker:
+    """What one of several processes has: a pool of its own, with upstreams of its own."""
+
+    def __init__(self, upstreams: Sequence[Upstream], clock: Clock, path: Path) -> None:
+        self.cooldowns = Cooldowns(path)
+        self.upstreams = upstreams
+        self.told: list[tuple[str, str]] = []
+        self.pool = Pool(upstreams, clock=clock, cooldowns=self.cooldowns)
+        self.pool.on_rest = lambda target, rest: self.told.append((target.upstream.name, rest.cause.value))
+
+    def chosen(self) -> Target:
+        """Where a request goes."""
+        return self.pool.choose(FLASH)
