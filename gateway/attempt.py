@@ -35,7 +35,7 @@ class Asker(Receiver, Protocol):
 
     @property
     def client_has_deadline(self) -> bool:
-        """The client has told how long it waits: an upstream that gives up early did as it was told."""
+        """The client waits less long than the gateway: an upstream that gives up early did as it was told."""
 
     def waits_for_connection(self) -> None:
         """Nothing can be sent for now."""
@@ -171,17 +171,18 @@ class Attempt:
             self._asker.on_error(error)
 
     def on_response_failed(self, failure: Failure) -> None:
+        began = self.connection is not None and self.connection.response_began
         self.connection = None
         soon = monotonic() - self._asked_at < STALE_SECONDS
         if failure is Failure.STALE and soon and self._asker.can_send_again():
             self._begin_connect()
             return
         _log.warning("upstream %s: %s", self.target.upstream.name, failure.value)
-        self._failed(CONNECTION_FAULT)
+        self._failed(CONNECTION_FAULT, elsewhere=not began)  # what has begun to answer may be paid for
 
-    def _failed(self, fault: Fault) -> None:
+    def _failed(self, fault: Fault, *, elsewhere: bool = True) -> None:
         self.target.failed(fault)
-        self._asker.on_no_answer(UPSTREAM_FAILED, elsewhere=True)
+        self._asker.on_no_answer(UPSTREAM_FAILED, elsewhere=elsewhere)
 
     def on_upload_flow(self) -> None:
         self._asker.on_upload_flow()

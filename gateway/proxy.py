@@ -25,6 +25,7 @@ from gateway.errors import (
     METHOD,
     MODEL_NOT_ON_ENDPOINT,
     OVERLOADED,
+    UPSTREAM_FAILED,
     UPSTREAM_TIMEOUT,
     GatewayError,
     described,
@@ -135,7 +136,7 @@ class Proxy:
             raise route_error
         model = self.catalog.resolve(exchange.route.model)
         exchange.model = model.id
-        chosen = self._choose(exchange, model)
+        self.pool.check(model)
         if route_error:
             raise route_error
         announced = client.request.content_length
@@ -143,9 +144,9 @@ class Proxy:
             raise GatewayError(BODY_TOO_LARGE, {"contentLength": str(announced)})
         counting = self.limiter.admit(exchange, announced)
         if counting is None:
-            self.relay.start(client, exchange, chosen, self)
+            self.relay.start(client, exchange, self._choose(exchange, model), self)
         else:
-            self._wait(client, exchange, self._send_counted(client, exchange, chosen, counting))
+            self._wait(client, exchange, self._send_counted(client, exchange, model, counting))
 
     def _choose(self, exchange: Exchange, model: Model) -> Target:
         try:
@@ -164,6 +165,14 @@ class Proxy:
         target = self.pool.another(model, _caller(exchange), tried)
         return target or self._fall_back(exchange, model, tried)
 
+    def none_left(self, exchange: Exchange) -> GatewayError:
+        """See `Owner`."""
+        try:
+            self._choose(exchange, self.catalog.resolve(exchange.route.model))
+        except GatewayError as error:
+            return error
+        return GatewayError(UPSTREAM_FAILED)  # there is somebody to ask, who was asked in vain
+
     def _fall_back(self, exchange: Exchange, model: Model, tried: Collection[Target]) -> Target | None:
         """Where the first of the models is served that the operator names in its place."""
         for name in model.fallback:
@@ -172,12 +181,12 @@ class Proxy:
         return None
 
     async def _send_counted(
-        self, client: ClientConnection, exchange: Exchange, chosen: Target, counting: Awaitable[None]
+        self, client: ClientConnection, exchange: Exchange, model: Model, counting: Awaitable[None]
     ) -> None:
         """The same where another server has to be asked whether there is room for it."""
         try:
             await counting
-            self.relay.start(client, exchange, chosen, self)
+            self.relay.start(client, exchange, self._choose(exchange, model), self)
         except Exception as error:
             self._failed(client, exchange, error)
 

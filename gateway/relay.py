@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Callable, Container
 from time import monotonic
 
 from gateway.client_connection import ClientConnection
@@ -11,7 +11,7 @@ from gateway.errors import CREDENTIAL_INVALID, DRAINING
 from gateway.exchange import Exchange
 from gateway.keeping import Keeping
 from gateway.transfer import Owner, Rules, Transfer
-from gateway.upstreams.budget import RetryBudget
+from gateway.upstreams.budget import RetryBudget, backoff
 from gateway.upstreams.target import Target
 
 LOOK_SECONDS = 0.25
@@ -22,10 +22,18 @@ LOOK_SECONDS = 0.25
 class Relay:
     """Relays requests to targets. `live` holds those under way, for the drain."""
 
-    def __init__(self, rules: Rules, keeping: Keeping, budget: RetryBudget) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        keeping: Keeping,
+        budget: RetryBudget,
+        pause: Callable[[int], float] = backoff,
+    ) -> None:
+        """pause: seconds before the next attempt after so many."""
         self.rules = rules
         self.keeping = keeping
         self.budget = budget
+        self.pause = pause
         self.live: set[Transfer] = set()
         self._timer: asyncio.TimerHandle | None = None
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -36,7 +36,7 @@ from gateway.errors import (
 from gateway.exchange import Ending, Exchange
 from gateway.keeping import Keeping
 from gateway.upload import Upload, framed
-from gateway.upstreams.budget import RetryBudget, backoff
+from gateway.upstreams.budget import RetryBudget
 from gateway.upstreams.connection import Failure, UpstreamConnection
 from gateway.upstreams.faults import CONNECTION_FAULT, TIMEOUT_FAULT
 from gateway.upstreams.response_head import ResponseHead
@@ -69,6 +69,8 @@ class Relaying(Protocol):
     """Those under way."""
     keeping: Keeping
     budget: RetryBudget
+    pause: Callable[[int], float]
+    """Seconds before the next attempt after so many."""
 
 
 class Owner(Protocol):
@@ -76,6 +78,9 @@ class Owner(Protocol):
 
     def another(self, exchange: Exchange, tried: Collection[Target]) -> Target | None:
         """Where to send the request when attempts at these have failed; None: nowhere else."""
+
+    def none_left(self, exchange: Exchange) -> GatewayError:
+        """What the client is told where there was somewhere else, and is no more."""
 
     def refused(self, client: ClientConnection, exchange: Exchange, error: GatewayError) -> None:
         """It came to nothing, and the client has not been sent a byte."""
@@ -220,7 +225,8 @@ class Transfer:
 
     @property
     def client_has_deadline(self) -> bool:
-        return headers.server_timeout(self._client.request.fields) is not None
+        timeout = headers.server_timeout(self._client.request.fields)
+        return timeout is not None and timeout < self._rules.timeouts.first_byte
 
     def on_answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
         """Send the head and the beginning of the body."""
@@ -253,11 +259,11 @@ class Transfer:
         if self._over or attempt is None or exchange.attempts >= self._rules.attempts:
             return False
         tried = (*self._tried, attempt.target)
-        pause = backoff(exchange.attempts)
+        pause = self._relay.pause(exchange.attempts)
         if (
             not self.can_send_again()
             or monotonic() + pause >= self._last_begin()
-            or self._owner.another(exchange, tried) is None
+            or (target := self._owner.another(exchange, tried)) is None
             or not self._relay.budget.take()
         ):
             return False
@@ -266,8 +272,9 @@ class Transfer:
         attempt.end()
         if failed := attempt.failed():
             exchange.failed_attempts = (*exchange.failed_attempts, failed)
+        exchange.upstream = ""  # that attempt is over, and has its record
         self.waits_for_connection()
-        self._pause = asyncio.get_running_loop().call_later(pause, self._try_again)
+        self._pause = asyncio.get_running_loop().call_later(pause, self._try_again, target)
         return True
 
     def _last_begin(self) -> float:
@@ -275,12 +282,13 @@ class Transfer:
         timeout = headers.server_timeout(self._client.request.fields)
         return math.inf if timeout is None else self._exchange.began + timeout
 
-    def _try_again(self) -> None:
+    def _try_again(self, chosen: Target) -> None:
         self._pause = None
         try:
-            target = self._owner.another(self._exchange, self._tried)
-            if target is None:  # it has come to need some rest meanwhile
-                self.fail(UPSTREAM_FAILED)
+            # It may have come to need some rest meanwhile.
+            target = chosen if chosen.at_ease else self._owner.another(self._exchange, self._tried)
+            if target is None:
+                self._fail(self._owner.none_left(self._exchange))
             else:
                 self._try(target)
         except Exception as error:
@@ -379,6 +387,10 @@ class Transfer:
 
     def fail(self, refusal: Refusal) -> None:
         """The response will not become whole: the client is told as far as it still can be."""
+        self._fail(GatewayError(refusal))
+
+    def _fail(self, error: GatewayError) -> None:
+        refusal = error.refusal
         if self._failure or self._whole or self._over:
             return
         self._failure = refusal
@@ -392,7 +404,7 @@ class Transfer:
             self._settle()
         else:
             self.let_go()
-            self._owner.refused(self._client, self._exchange, GatewayError(refusal))
+            self._owner.refused(self._client, self._exchange, error)
 
     def _settle(self, *, flushed: bool = False) -> None:
         """End, as soon as the client has taken what is written but for a little."""

@@ -16,9 +16,9 @@ from fuzzing.response_check import check
 from fuzzing.rig import Rig
 from fuzzing.sides import LOOPS, SIDES
 from tests.relay.parts import EVENT, SSE, STREAM_HEAD, UNARY, WHOLE
+from tests.support.places import UPSTREAM_KEY
 from tests.support.raw_client import RawResponse
 from tests.support.script import LAST_CHUNK, chunk, response_bytes
-from tests.support.stack import UPSTREAM_KEY
 
 FILES = sorted(path for side in SIDES for path in (INPUTS / side).iterdir())
 

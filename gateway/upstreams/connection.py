@@ -84,6 +84,7 @@ class UpstreamConnection(asyncio.Protocol):
         "idle_since",
         "loop",
         "receiver",
+        "response_began",
         "reused",
         "state",
         "transport",
@@ -119,7 +120,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._head: ResponseHead | None = None
         """Parsed, and not yet told to the receiver."""
         self._in_head = True
-        self._response_began = False
+        self.response_began = False
+        """Whether a byte of the answer, or of an interim one, is here."""
         self._until_close = False
         self._complete = False
         self._keep_alive = False
@@ -188,7 +190,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()  # bytes that nobody asked for: what follows could be taken for an answer
             return
         if self._in_head:
-            self._response_began = True
+            self.response_began = True
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -223,7 +225,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._complete = True
                 self._deliver()
             else:
-                stale = self.reused and not self._response_began
+                stale = self.reused and not self.response_began
                 self._fail(Failure.STALE if stale else Failure.CLOSED)
         self.state = _CLOSED
         self._on_idle(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ import uvloop
 
 from gateway.upstreams.connector import Connector
 from tests.support.eventually import eventually
+from tests.support.places import Place
 from tests.support.raw_upstream import RawUpstream
 from tests.support.stack import Settings, Stack, running_stack
 from tests.support.tls import TestCertificates, make_certificates
 
 Start = Callable[..., Awaitable[Stack]]
-"""Starts a stack. Arguments: fields of `Settings`, and `upstream_url` where it is not `upstream`'s."""
+"""Starts a stack. Arguments: `upstream_url` where it is not `upstream`'s, or places; fields of `Settings`."""
 Connect = Callable[..., Connector]
 """Makes a connector for a raw upstream. Arguments: it, and those of `Connector` but host and port."""
 
@@ -51,12 +52,24 @@ def upstream() -> Iterator[RawUpstream]:
 
 
 @pytest.fixture
+def second() -> Iterator[RawUpstream]:
+    with RawUpstream() as running:
+        yield running
+
+
+@pytest.fixture
+def third() -> Iterator[RawUpstream]:
+    with RawUpstream() as running:
+        yield running
+
+
+@pytest.fixture
 async def start(
     tmp_path: Path, upstream: RawUpstream, caplog: pytest.LogCaptureFixture
 ) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stacks:
 
-        async def start(upstream_url: str = upstream.url, **settings: Any) -> Stack:
+        async def start(upstream_url: str | Sequence[Place] = upstream.url, **settings: Any) -> Stack:
             return await stacks.enter_async_context(
                 running_stack(tmp_path, upstream_url, Settings(**settings))
             )

@@ -8,9 +8,10 @@ import pytest
 
 from tests.relay.conftest import Start
 from tests.relay.parts import UNARY, WHOLE
+from tests.support.places import UPSTREAM_KEY
 from tests.support.raw_upstream import RawUpstream
 from tests.support.script import send
-from tests.support.stack import CREDENTIAL, UPSTREAM_KEY, Stack
+from tests.support.stack import CREDENTIAL, Stack
 from tests.support.upstream_request import UpstreamRequest
 
 Headers = list[tuple[str, str]]

@@ -10,6 +10,7 @@ import pytest
 from gateway.exchange import Ending
 from tests.relay.conftest import Start
 from tests.relay.parts import CUTS, EVENT, JSON, LAST_EVENT, STREAM_HEAD, UNARY, WHOLE, ask, idle, refusal
+from tests.support.places import UPSTREAM_KEY
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream
 from tests.support.script import (
@@ -23,7 +24,7 @@ from tests.support.script import (
     stop_reading,
     wait_for,
 )
-from tests.support.stack import UPSTREAM_KEY, Stack
+from tests.support.stack import Stack
 from tests.support.tls import TestCertificates, make_certificates
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Callable
 from itertools import product
@@ -13,28 +12,19 @@ import pytest
 
 from gateway.exchange import Ending
 from tests.relay.conftest import Start
+from tests.relay.google_errors import RETRY, google_error, info
 from tests.relay.parts import JSON, case, refusal
+from tests.support.places import UPSTREAM_KEY
 from tests.support.raw_client import RawResponse
 from tests.support.raw_upstream import RawUpstream
 from tests.support.script import LAST_CHUNK, chunk, close, response, rst, send, wait_for
-from tests.support.stack import UPSTREAM_KEY, Stack
+from tests.support.stack import Stack
 
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "identity": bytes,
     "gzip": gzip.compress,
     "deflate": zlib.compress,
 }
-RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "12.345678901s"}
-
-
-def google_error(code: int, message: str = "no", *details: dict[str, Any], status: str = "X") -> bytes:
-    return json.dumps(
-        {"error": {"code": code, "message": message, "status": status, "details": details}}, indent=2
-    ).encode()
-
-
-def info(reason: str) -> dict[str, str]:
-    return {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com"}
 
 
 async def ask(stack: Stack, action: str = "generateContent") -> RawResponse:

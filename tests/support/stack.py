@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from gateway import config
 from gateway import limits as gateway_limits
 from gateway.accounting import Accounting
 from gateway.branches import Branches
-from gateway.catalog import Catalog
+from gateway.catalog import Catalog, CatalogSettings, ModelSettings
 from gateway.client_connection import ClientConnection, Limits
 from gateway.client_server import ClientServer
 from gateway.counters.memory import MemoryCounters
@@ -34,21 +34,18 @@ from gateway.observe import Observer
 from gateway.prices import Prices
 from gateway.proxy import Proxy
 from gateway.relay import Relay
-from gateway.secrets import Secret
 from gateway.stores import open_store
 from gateway.transfer import Rules
-from gateway.upstreams import Upstream
 from gateway.upstreams.budget import RetryBudget
 from gateway.upstreams.connection import State
-from gateway.upstreams.opening import open_upstream
 from gateway.upstreams.pool import Pool
 from tests.support.census import Census, sockets
 from tests.support.eventually import eventually
 from tests.support.identity import issue
 from tests.support.loop_thread import DEADLINE
+from tests.support.places import Place
 from tests.support.raw_client import RawClient
 
-UPSTREAM_KEY = "AQ.upstream-key-of-the-tests"
 CREDENTIAL = "x-goog-api-key"
 """The header in which a stack's own requests carry the client's token."""
 
@@ -97,6 +94,10 @@ class Settings:
     retry_budget: float = 1.0
     kept_each: int = 64 * 1024
     kept_together: int = 1024 * 1024
+    pause: Callable[[int], float] = lambda attempts: 0.0
+    """Before another attempt."""
+    fallback: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By a model's short id."""
 
 
 @dataclass
@@ -181,14 +182,20 @@ class Stack:
         await eventually(
             "no socket but the idle ones", lambda: sockets(remote=ports) == len(self.upstream_states)
         )
+        assert self.relay.keeping.kept == 0
+        in_flight = {str(target): target.in_flight for target in self.pool.targets() if target.in_flight}
+        assert not in_flight
         left = before.left()
         assert not left, left
         assert not self.faults, self.faults
 
 
 @asynccontextmanager
-async def running_stack(directory: Path, upstream_url: str, settings: Settings) -> AsyncIterator[Stack]:
+async def running_stack(
+    directory: Path, upstream_url: str | Sequence[Place], settings: Settings
+) -> AsyncIterator[Stack]:
     """A stack with its files in the directory. Leaving it fails when a request has left anything behind."""
+    places = (Place(upstream_url),) if isinstance(upstream_url, str) else upstream_url
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as cleanup:
         content, token = _database()
@@ -200,12 +207,22 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
         branches = Branches(store, default="main", trusted_suffixes=())
         cleanup.push_async_callback(branches.close)
         log = cleanup.enter_context((directory / "access.log").open("ab"))
-        catalog = Catalog.build()
+        fallbacks = {name: ModelSettings(fallback=given) for name, given in settings.fallback.items()}
+        catalog = Catalog.build(CatalogSettings(models=fallbacks))
         observer = RecordingObserver(models={model.id for model in catalog.models}, log_fd=log.fileno())
         cleanup.push_async_callback(observer.close)
-        upstream = await _upstream(upstream_url, settings)
-        cleanup.push_async_callback(upstream.close)
-        pool = Pool([upstream])
+        upstreams = []
+        for place in places:
+            upstreams.append(
+                await place.opened(
+                    kind=settings.kind,
+                    ca_file=settings.ca_file,
+                    cooldown=settings.cooldown,
+                    connect=settings.connect,
+                )
+            )
+            cleanup.push_async_callback(upstreams[-1].close)
+        pool = Pool(upstreams)
         relay = Relay(
             Rules(
                 Timeouts(
@@ -221,6 +238,7 @@ async def running_stack(directory: Path, upstream_url: str, settings: Settings) 
             ),
             Keeping(each=settings.kept_each, together=settings.kept_together),
             RetryBudget(settings.retry_budget),
+            settings.pause,
         )
         counters = MemoryCounters(directory / "counters")
         cleanup.push_async_callback(counters.close)
@@ -285,17 +303,3 @@ def _database() -> tuple[bytes, str]:
 
 def _url(directory: Path) -> config.StoreUrl:
     return config.StoreUrl.parse(f"sqlite:///{directory / 'gateway.db'}")
-
-
-async def _upstream(url: str, settings: Settings) -> Upstream:
-    return await open_upstream(
-        config.Upstream(
-            name="studio",
-            kind=settings.kind,
-            base_url=config.BaseUrl(url),
-            ca_file=settings.ca_file,
-            keys=(Secret(UPSTREAM_KEY, "env:TEST"),),
-            cooldown=settings.cooldown,
-        ),
-        settings.connect,
-    )
