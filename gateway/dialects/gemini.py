@@ -135,6 +135,12 @@ def error_object(refusal: Refusal, metadata: dict[str, str], request_id: str) ->
     if refusal.http != 429:
         return msgspec.json.encode({"error": error})
     # The shape that is documented for a quota's block, beside Google's own.
+    if quota_id := metadata.get("quotaId"):
+        quota_failure: dict[str, object] = {
+            "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+            "violations": [{"quotaId": quota_id}],
+        }
+        details.append(quota_failure)
     wait = dict(refusal.headers).get("Retry-After")
     if wait is not None:
         details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"})

@@ -50,7 +50,9 @@ _KEY_REFUSED = Fault(Cause.KEY)
 _KEY_REASONS = re.compile(
     r"API_KEY_.*|CONSUMER_.*|SERVICE_DISABLED|ACCESS_TOKEN_.*|CREDENTIAL_(?:INVALID|SCOPE|BRANCH)"
 )
-_KEY_MESSAGE = re.compile(r"\bapi[ _-]?key\b", re.IGNORECASE)
+_KEY_MESSAGE = re.compile(r"\bapi key\b", re.IGNORECASE)
+_QUOTED_NAME = re.compile(r"\baccess the \w+ .* or it may not exist", re.DOTALL)
+"""Of a file, say, which the client may have called "api key"."""
 _DELAY = re.compile(r"([0-9]{1,9})(\.[0-9]{1,9})?s")
 _SECONDS = re.compile(rb"[0-9]{1,9}")
 _MESSAGE_CHARACTERS = 1000
@@ -86,7 +88,11 @@ def _is_about_the_key(status: int, error: dict[str, Any]) -> bool:
     if any(isinstance(reason, str) and _KEY_REASONS.fullmatch(reason) for reason in reasons):
         return True
     message = error.get("message")
-    return status == 403 and isinstance(message, str) and bool(_KEY_MESSAGE.search(message))
+    return (
+        status == 403
+        and isinstance(message, str)
+        and bool(_KEY_MESSAGE.search(_QUOTED_NAME.sub("", message)))
+    )
 
 
 def _quota(retry_after: bytes, error: dict[str, Any]) -> Fault:

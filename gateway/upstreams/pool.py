@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 
 from gateway.catalog import Model
 from gateway.errors import (
@@ -48,7 +49,7 @@ class Pool:
         self._clock = clock or Clock()
         self._sticky_seconds = sticky_seconds
         self._targets: OrderedDict[str, list[Target]] = OrderedDict()
-        """By model, in order of priority; the model asked for last comes last."""
+        """By model, in order of priority; the model that came last comes last."""
         self._callers: OrderedDict[tuple[str, str], tuple[Target, float]] = OrderedDict()
         """By caller and model: where it went last, and until when it goes there again."""
         self.on_rest: Callable[[Target, Rest], None] = _nothing
@@ -68,7 +69,12 @@ class Pool:
         """
         self.upstreams = sorted(upstreams, key=lambda upstream: upstream.priority)
         # Of those that nobody has asked for since an earlier change, those that are unlike new ones.
-        known = [target for target in self._known.values() if target.in_flight or not target.at_ease]
+        now = self._clock.monotonic()
+        known = [
+            target
+            for target in self._known.values()
+            if target.in_flight or not (target.ready(now) and target.at_ease)
+        ]
         known += [target for targets in self._targets.values() for target in targets]
         self._known = {
             (target.upstream, target.key, target.model_id): target
@@ -166,19 +172,21 @@ class Pool:
         self, targets: Sequence[Target], model_id: str, caller: str, tried: Collection[Target]
     ) -> Target | None:
         now = self._clock.monotonic()
-        sticky = (caller, model_id) if self._sticky_seconds and caller else None
-        if sticky and (last := self._callers.get(sticky)):
-            target, until = last
-            if now < until and target not in tried and target.ready(now):
-                return target
         ready = [target for target in targets if target not in tried and target.ready(now)]
         if not ready:
             return None
-        chosen = _share_out([each for each in ready if each.upstream.priority == ready[0].upstream.priority])
-        if sticky:
-            if len(self._callers) >= KNOWN_CALLERS:
-                self._callers.popitem(last=False)
-            self._callers[sticky] = chosen, now + self._sticky_seconds
+        best = [target for target in ready if target.upstream.priority == ready[0].upstream.priority]
+        if not (self._sticky_seconds and caller):
+            return _share_out(best)
+        sticky = (caller, model_id)
+        last, until = self._callers.get(sticky, (None, 0.0))
+        if last in best and now < until:
+            return last
+        chosen = _share_out(best)
+        self._callers[sticky] = chosen, now + self._sticky_seconds
+        self._callers.move_to_end(sticky)
+        if len(self._callers) > KNOWN_CALLERS:
+            self._callers.popitem(last=False)
         return chosen
 
 
@@ -198,37 +206,25 @@ def _share_out(ready: Sequence[Target]) -> Target:
 def _none_ready(targets: Sequence[Target], clock: Clock) -> GatewayError:
     """What a client is told when all rest: the least that it can do something about."""
     now = clock.monotonic()
-    rests = [rest for target in targets for rest in (target.rest, target.key.rest) if rest]
-    of_quota = [rest for rest in rests if rest.cause is Cause.QUOTA]
-    if of_quota:
-        soonest = min(of_quota, key=lambda rest: rest.until)
-        fault = soonest.fault
-        refusal = Refusal(
-            429,
-            fault.message or "upstream quota exceeded",
-            "RESOURCE_EXHAUSTED",
-            "UPSTREAM_COOLDOWN",
-            (("Retry-After", _whole_seconds(soonest.until - now)),),
-        )
-        return GatewayError(refusal, {"quotaId": fault.quota_id} if fault.quota_id else {})
-    of_overload = [rest for rest in rests if rest.cause is Cause.OVERLOAD]
-    if of_overload:
-        soonest = min(of_overload, key=lambda rest: rest.until)
-        headers = (("Retry-After", _whole_seconds(soonest.until - now)),)
-        return GatewayError(
-            Refusal(
-                UPSTREAM_OVERLOADED.http,
-                UPSTREAM_OVERLOADED.message,
-                UPSTREAM_OVERLOADED.status,
-                UPSTREAM_OVERLOADED.reason,
-                headers,
-            )
-        )
-    return GatewayError(UPSTREAM_FAILED)
-
-
-def _whole_seconds(seconds: float) -> str:
-    return str(max(math.ceil(seconds), 1))
+    # The soonest first. One whose key is refused, or lacking, is none that a client could wait for.
+    rests = sorted(
+        (target.rest for target in targets if target.rest and target.key.available and not target.key.rest),
+        key=lambda rest: rest.until,
+    )
+    if not rests:
+        return GatewayError(UPSTREAM_FAILED)
+    headers = (("Retry-After", str(max(math.ceil(rests[0].until - now), 1))),)
+    fault = next((rest.fault for rest in rests if rest.cause is Cause.QUOTA), None)
+    if fault is None:
+        return GatewayError(replace(UPSTREAM_OVERLOADED, headers=headers))
+    refusal = Refusal(
+        429,
+        fault.message or "upstream quota exceeded",
+        "RESOURCE_EXHAUSTED",
+        UPSTREAM_OVERLOADED.reason,
+        headers,
+    )
+    return GatewayError(refusal, {"quotaId": fault.quota_id} if fault.quota_id else {})
 
 
 def _nothing(target: Target, rest: Rest) -> None: ...
