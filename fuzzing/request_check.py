@@ -18,8 +18,8 @@ from fuzzing.meaning import Request, Requests
 from fuzzing.rig import MAX_BODY_BYTES
 from tests.contract import refusals
 from tests.contract.refusals import check_some_refusal
+from tests.support.places import UPSTREAM_KEY
 from tests.support.raw_client import RawResponse
-from tests.support.stack import UPSTREAM_KEY
 from tests.support.wire import WireError
 
 _TARGETS = {
