@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -43,6 +44,18 @@ class UsageStore(Protocol):
 
     async def drop_usage(self, before: float, most: int) -> int:
         """Delete old records; how many it did."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What goes into the store together."""
+
+    claims: ExitStack = field(default_factory=ExitStack)
+    """Of the files."""
+    paths: list[Path] = field(default_factory=list)
+    records: list[UsageRecord] = field(default_factory=list)
+    unfit: list[str] = field(default_factory=list)
+    """Why something in the files can't be kept, once for each."""
 
 
 class Shipper:
@@ -112,11 +125,14 @@ class Shipper:
         """Move all files that are finished by now. Raises StoreUnavailable and OSError."""
         waiting = await asyncio.to_thread(self._listed)
         while waiting:
-            claims, paths, records = await asyncio.to_thread(self._take, waiting)
-            with claims:
-                await self._add(records)
-                for path in paths:
+            batch = await self._next(waiting)
+            with batch.claims:
+                await self._add(batch, batch.records)
+                for path in batch.paths:
                     path.unlink()
+            for reason in batch.unfit:  # not before: what is left in the spool comes again
+                self.lost += 1
+                _log.error("usage of one attempt is lost: %s", reason)
 
     def _listed(self) -> list[Path]:
         try:
@@ -125,47 +141,50 @@ class Shipper:
             found = []
         return [path for path, _ in found][::-1]
 
-    def _take(self, waiting: list[Path]) -> tuple[ExitStack, list[Path], list[UsageRecord]]:
-        """The next files, taken from the end of `waiting` and claimed, and what is in them."""
-        claims = ExitStack()
-        paths: list[Path] = []
-        records: list[UsageRecord] = []
-        while waiting and len(records) < _BATCH:
+    async def _next(self, waiting: list[Path]) -> _Batch:
+        """Take files from the end of `waiting`. When this was cancelled, nobody holds them."""
+        taking = asyncio.get_running_loop().run_in_executor(None, self._take, waiting)
+        try:
+            await asyncio.wait((taking,))
+        except asyncio.CancelledError:
+            await asyncio.wait((taking,))  # a thread can't be cancelled, and it has claims
+            taking.result().claims.close()
+            raise
+        return taking.result()
+
+    def _take(self, waiting: list[Path]) -> _Batch:
+        batch = _Batch()
+        while waiting and len(batch.records) < _BATCH:
             path = waiting.pop()
             try:
-                descriptor = claims.enter_context(claimed(path))
+                descriptor = batch.claims.enter_context(claimed(path))
                 if descriptor is not None:
-                    records += self._decoded(read_lines(descriptor))
-                    paths.append(path)
+                    self._decode(read_lines(descriptor), batch)
+                    batch.paths.append(path)
             except OSError as error:  # it must not keep the others waiting
                 if path not in self._unreadable:
                     self._unreadable.add(path)
                     _log.error("usage can't be read from %s: %s", path, error.strerror)
-        return claims, paths, records
+        return batch
 
-    def _decoded(self, lines: bytes) -> list[UsageRecord]:
-        records: list[UsageRecord] = []
+    def _decode(self, lines: bytes, batch: _Batch) -> None:
         begin = 0
         while begin < len(lines):
             end = (lines.rfind(b"\n", begin, begin + _SLICE_BYTES) + 1) or (lines.find(b"\n", begin) + 1)
             try:
-                records += self._decoder.decode_lines(lines[begin:end])
+                batch.records += self._decoder.decode_lines(lines[begin:end])
             except (msgspec.DecodeError, UnicodeDecodeError):
-                records += self._decoded_singly(lines[begin:end])
+                self._decode_singly(lines[begin:end], batch)
             begin = end
-        return records
 
-    def _decoded_singly(self, lines: bytes) -> list[UsageRecord]:
-        """Those that are records; the others are counted."""
-        records = []
+    def _decode_singly(self, lines: bytes, batch: _Batch) -> None:
         for line in lines.splitlines():
             try:
-                records.append(self._decoder.decode(line))
+                batch.records.append(self._decoder.decode(line))
             except (msgspec.DecodeError, UnicodeDecodeError):
-                self._lose("a line of the spool is no record")
-        return records
+                batch.unfit.append("a line of the spool is no record")
 
-    async def _add(self, records: Sequence[UsageRecord]) -> None:
+    async def _add(self, batch: _Batch, records: Sequence[UsageRecord]) -> None:
         """To the store, except for what it can't keep."""
         if not records:
             return
@@ -175,15 +194,11 @@ class Shipper:
             raise
         except StoreError as error:
             if len(records) == 1:
-                self._lose(str(error))
+                batch.unfit.append(str(error))
                 return
             half = len(records) // 2
-            await self._add(records[:half])
-            await self._add(records[half:])
-
-    def _lose(self, reason: str) -> None:
-        self.lost += 1
-        _log.error("usage of one attempt is lost: %s", reason)
+            await self._add(batch, records[:half])
+            await self._add(batch, records[half:])
 
     async def _drop_on(self) -> None:
         while True:
