@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -45,7 +46,9 @@ class Command:
     count: int
     """How many that are."""
     done: Callable[[Any, CountersUnavailable | None], None]
-    due: float = 0.0
+    waited_for: bool
+    """A request waits for the answer, and is told in time that there will be none; else it is sent late."""
+    due: float = math.inf
     """When it is to be sent, by the event loop's clock."""
 
 
@@ -88,7 +91,8 @@ class Pipeline:
         if len(self._waiting) >= MOST_WAITING:
             raise CountersUnavailable("too many requests wait for an answer")
         loop = asyncio.get_running_loop()
-        command.due = loop.time() + _WAIT * self._deadline
+        if command.waited_for:
+            command.due = loop.time() + _WAIT * self._deadline
         self._waiting.append(command)
         if self._sender is None:
             self._sender = loop.create_task(self._send())

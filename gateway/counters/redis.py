@@ -117,7 +117,7 @@ class RedisCounters:
             self.unsettled += error is not None
 
         try:
-            self._submit(b"settle", rules, numbers, done, [admission.reservation])
+            self._submit(b"settle", rules, numbers, done, [admission.reservation], waited_for=False)
         except CountersUnavailable as error:
             done(None, error)
 
@@ -151,12 +151,14 @@ class RedisCounters:
         numbers: Sequence[int],
         done: Callable[[Any, CountersUnavailable | None], None],
         reservations: Sequence[bytes] = (),
+        *,
+        waited_for: bool = True,
     ) -> None:
         """Run the script, whose head says what it takes."""
         keys = [_PREFIX + rule.name.encode() for rule in rules]
         packed = struct.pack(f"<{len(numbers)}d", *numbers)
         arguments = [b"%d" % len(keys), *keys, act, packed, *reservations]
-        self._pipeline.submit(Command(encoded(arguments), len(arguments), done))
+        self._pipeline.submit(Command(encoded(arguments), len(arguments), done, waited_for))
 
     def _hold(self, admission: Admission) -> None:
         """Remember to renew its leases, where it has any."""
@@ -177,7 +179,7 @@ class RedisCounters:
                 for rule, reservations in held.items():
                     for first in range(0, len(reservations), _TOGETHER):
                         some = reservations[first : first + _TOGETHER]
-                        self._submit(b"renew", [rule], [LEASE], _ignored, some)
+                        self._submit(b"renew", [rule], [LEASE], _ignored, some, waited_for=False)
 
 
 def _ignored(answer: Any, error: CountersUnavailable | None) -> None:

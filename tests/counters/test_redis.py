@@ -32,6 +32,7 @@ ALL = Limits(
 EVERYTHING = rules(ALL, ALL, ALL)
 OPEN = rules(Limits(concurrent_requests=3))
 REQUESTS = rules(Limits(requests_per_minute=1000))
+TOKENS = rules(Limits(tokens_per_minute=1000))
 
 
 async def ask(counters: RedisCounters, rules: tuple[Rule, ...], estimate: Estimate) -> Admission:
@@ -166,7 +167,7 @@ async def test_a_request_that_is_given_up_in_the_moment_of_its_answer_reserves_n
         given_up.cancel()
 
     # Sent together with its question, and answered after it, but before it hears of its own answer.
-    counters._pipeline.submit(Command(encoded([b"0", b"levels", b""]), 3, answered))
+    counters._pipeline.submit(Command(encoded([b"0", b"levels", b""]), 3, answered, waited_for=True))
     await asyncio.wait([given_up])
     assert given_up.cancelled()
     assert await counters.levels(TOKENS_AND_OPEN) == [0, 0]
@@ -241,6 +242,17 @@ async def test_who_had_to_wait_for_too_long_is_not_sent(hasty: RedisCounters) ->
         await first
     assert counters.available
     assert await counters.levels(REQUESTS) == before
+
+
+async def test_what_a_request_used_is_told_however_late(
+    own: tuple[RedisServer, RedisCounters], hasty: RedisCounters
+) -> None:
+    _, patient = own
+    admission = await ask(hasty, TOKENS, Estimate(500, 0))
+    hasty.settle(admission, 700, None, final=True)
+    time.sleep(DEADLINE)  # the event loop has no time for it
+    await hasty.close()
+    assert (hasty.unsettled, await patient.levels(TOKENS)) == (0, [700])
 
 
 async def test_an_answer_that_nobody_had_time_to_read_is_no_failure(hasty: RedisCounters) -> None:
