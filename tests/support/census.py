@@ -23,6 +23,7 @@ _OUTLIVING = (
     "gateway.lookup_cache",
     "gateway.metrics",
     "gateway.quota",  # limits that were looked up
+    "gateway.upstreams.faults",  # why targets rest
     "gateway.upstreams.rest",
     "gateway.upstreams.target",
     "gateway.upstreams.tls_sessions",
