@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from gateway import config
 from gateway.catalog import Catalog
+from gateway.errors import GatewayError
 from gateway.secrets import Secret
 from gateway.upstreams import Upstream
 from gateway.upstreams.cooldowns import Cooldowns
+from gateway.upstreams.faults import Cause, Fault
 from gateway.upstreams.opening import open_upstream
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.target import Clock, Target
@@ -68,3 +72,31 @@ class Worker:
     def chosen(self) -> Target:
         """Where a request goes."""
         return self.pool.choose(FLASH)
+
+
+def quota(delay: float | None = None, *, day: bool = False, message: str = "", name: str = "") -> Fault:
+    """What says that a quota is used up."""
+    return Fault(Cause.QUOTA, delay, day, message, name)
+
+
+def refusal(pool: Pool) -> tuple[int, str, dict[str, str]]:
+    """Status, message and headers of what a client is told."""
+    with pytest.raises(GatewayError) as caught:
+        pool.choose(FLASH)
+    told = caught.value.refusal
+    return told.http, told.message, dict(told.headers)
+
+
+def attempt(target: Target, outcome: Fault | float | None) -> None:
+    """One that came to an answer after so many seconds, to a fault, or to nothing that says anything."""
+    trial = target.begin()
+    if isinstance(outcome, Fault):
+        target.failed(outcome)
+    elif outcome is not None:
+        target.answered(outcome, trial)
+    target.end(trial)
+
+
+def is_ready(pool: Pool) -> bool:
+    """Whether a request would be sent."""
+    return pool.another(FLASH, "", ()) is not None
