@@ -152,7 +152,7 @@ class Target:
     def begin(self) -> Rest | None:
         """It is asked. What is returned is the rest that this attempt may end; it is to be given to `end`."""
         self.in_flight += 1
-        rest = self.rest or self.key.rest
+        rest = self.key.rest or self.rest  # no other target may try that key meanwhile
         if rest is not None and rest.needs_trial and not rest.on_trial:
             rest.on_trial = True
             self._watcher.on_trial(self, rest)
@@ -269,7 +269,7 @@ class Target:
     def state(self) -> TargetState:
         """How it is now."""
         now = self._clock.now()
-        rest, state = self.rest or self.key.rest, State.READY
+        rest, state = self.key.rest or self.rest, State.READY
         if not self.key.available:
             state = State.UNAVAILABLE
         elif rest is None or self.ready(now.monotonic):

@@ -226,6 +226,26 @@ async def test_only_refused_keys(alone: Alone, clock: SetClock) -> None:
     assert pool.another(PRO, "", ()) is None
 
 
+async def test_a_refused_key_is_tried_once_for_all_models_though_one_of_them_failed_before(
+    alone: Alone, clock: SetClock
+) -> None:
+    pool = await alone()
+    flash, pro = pool.choose(FLASH), pool.choose(PRO)
+    for _ in range(5):
+        attempt(flash, CONNECTION_FAULT)
+    attempt(pro, REFUSED)
+    clock.passes(KEY_SECONDS)
+    trial = pool.choose(FLASH).begin()
+    assert pool.another(PRO, "", ()) is None
+    flash.answered(0.1, trial)
+    flash.end(trial)
+    assert pool.choose(PRO).at_ease
+    trial = pool.choose(FLASH).begin()  # what it had failed of is another matter
+    assert trial
+    flash.answered(0.1, trial)
+    assert flash.at_ease
+
+
 async def test_another_key_in_its_place_is_asked_at_once(alone: Alone) -> None:
     pool = await alone()
     target = pool.choose(FLASH)
