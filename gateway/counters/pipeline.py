@@ -123,15 +123,22 @@ class Pipeline:
             if not batch:
                 continue
             for command, answer in zip(batch, await self._answers_or_error(batch), strict=True):
-                if isinstance(answer, Exception):
-                    self._lose(answer)
-                    command.done(None, CountersUnavailable(self._reason))
-                else:
-                    command.done(answer, None)
+                self._give(command, answer)
             if self._recovery:
                 while self._waiting:
                     self._waiting.popleft().done(None, CountersUnavailable(self._reason))
         self._sender = None
+
+    def _give(self, command: Command, answer: Any) -> None:
+        try:
+            if not isinstance(answer, Exception):
+                return command.done(answer, None)
+        except (
+            Exception
+        ) as error:  # it is no answer of the script's; whoever comes next is not to wait for it
+            answer = error
+        self._lose(answer)
+        command.done(None, CountersUnavailable(self._reason))
 
     async def _answers_or_error(self, batch: list[Command]) -> list[Any]:
         exchange = asyncio.create_task(self._answers(batch))
