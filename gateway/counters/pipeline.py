@@ -130,13 +130,13 @@ class Pipeline:
         self._sender = None
 
     def _give(self, command: Command, answer: Any) -> None:
-        try:
-            if not isinstance(answer, Exception):
-                return command.done(answer, None)
-        except (
-            Exception
-        ) as error:  # it is no answer of the script's; whoever comes next is not to wait for it
-            answer = error
+        if not isinstance(answer, Exception):
+            try:
+                command.done(answer, None)
+            except Exception as error:  # the script never says that; those behind it must not wait in vain
+                answer = error
+            else:
+                return
         self._lose(answer)
         command.done(None, CountersUnavailable(self._reason))
 
