@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from gateway import config
+from gateway.catalog import Catalog
 from gateway.secrets import Secret
 from gateway.upstreams import Upstream
+from gateway.upstreams.faults import Cause, Fault
+from gateway.upstreams.pool import Pool
 from gateway.upstreams.roster import Roster
 from tests.support.eventually import eventually
 from tests.support.tls import TestCertificates, make_certificates
@@ -75,6 +78,17 @@ async def test_another_place_is_another_upstream(certificates: TestCertificates)
             assert after is not before
             assert still is kept
             before = after
+
+
+async def test_what_is_left_alone_by_another_rule_is_another_with_nothing_known_against_it() -> None:
+    async with opened() as roster:
+        [before] = await roster.take_up([studio(keys="only")])
+        pool = Pool([before])
+        model = Catalog.build().resolve("gemini-2.5-flash")
+        pool.choose(model).failed(Fault(Cause.QUOTA, until_day_ends=True))
+        pool.replace(await roster.take_up([studio(keys="only", cooldown=False)]))
+        assert pool.choose(model).at_ease
+        assert [upstream.cooldown for upstream in pool.upstreams] == [False]
 
 
 async def test_other_content_of_its_file_makes_it_another(

@@ -65,9 +65,7 @@ async def open_upstream(settings: config.Upstream, connect_timeout: float) -> Up
 
 def fixed(settings: config.Upstream) -> config.Upstream:
     """What of the settings can't change while the upstream is open: all but what `adjust` takes up."""
-    return msgspec.structs.replace(
-        settings, credentials=None, keys=(), models=("*",), priority=1, weight=1, cooldown=True
-    )
+    return msgspec.structs.replace(settings, credentials=None, keys=(), models=("*",), priority=1, weight=1)
 
 
 def adjust(upstream: Upstream, settings: config.Upstream) -> None:
@@ -76,7 +74,6 @@ def adjust(upstream: Upstream, settings: config.Upstream) -> None:
     upstream.serves = settings.serves
     upstream.priority = settings.priority
     upstream.weight = settings.weight
-    upstream.cooldown = settings.cooldown
     if upstream.renewal and settings.credentials:
         upstream.renewal.use(settings.credentials)
 

@@ -68,14 +68,14 @@ class Pool:
         What is known of their targets stays known.
         """
         self.upstreams = sorted(upstreams, key=lambda upstream: upstream.priority)
-        # Of those that nobody has asked for since an earlier change, those that are unlike new ones.
+        # Of those that nobody has asked for since an earlier change, the latest that are unlike new ones.
         now = self._clock.monotonic()
         known = [
             target
             for target in self._known.values()
             if target.in_flight or not (target.ready(now) and target.at_ease)
         ]
-        known += [target for targets in self._targets.values() for target in targets]
+        known = known[-KNOWN_MODELS:] + [target for targets in self._targets.values() for target in targets]
         self._known = {
             (target.upstream, target.key, target.model_id): target
             for target in known

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from gateway import config
-from gateway.catalog import Catalog
+from gateway.catalog import Catalog, CatalogSettings
 from gateway.errors import GatewayError
 from gateway.secrets import Secret
-from gateway.upstreams.faults import Cause, Fault
+from gateway.upstreams.faults import CONNECTION_FAULT, Cause, Fault
 from gateway.upstreams.opening import adjust, open_upstream
-from gateway.upstreams.pool import Pool
+from gateway.upstreams.pool import KNOWN_MODELS, Pool
 from gateway.upstreams.target_state import State
 
 FLASH, PRO = (Catalog.build().resolve(name) for name in ("gemini-2.5-flash", "gemini-2.5-pro"))
@@ -58,3 +58,18 @@ async def test_what_went_is_forgotten() -> None:
     assert pool.choose(FLASH).upstream is other
     for one in (upstream, other):
         await one.close()
+
+
+async def test_what_nobody_asks_for_again_is_not_kept_without_end() -> None:
+    upstream = await open_upstream(settings("first"), 5.0)
+    pool, catalog = Pool([upstream]), Catalog.build(CatalogSettings(allow=("gemini-x*",)))
+    for change in range(3):
+        for number in range(KNOWN_MODELS):
+            target = pool.choose(catalog.resolve(f"gemini-x{change}-{number}"))
+            for _ in range(5):
+                target.failed(CONNECTION_FAULT)
+        pool.replace([upstream])
+    assert KNOWN_MODELS <= len(pool.targets()) <= 2 * KNOWN_MODELS
+    with pytest.raises(GatewayError):
+        pool.choose(catalog.resolve("gemini-x2-0"))
+    await upstream.close()
