@@ -197,7 +197,7 @@ class Attempt:
         if not whole and self.connection:
             self.connection.receiver = self._asker
         if status < 400:
-            self.target.answered(self.first_byte - self._asked_at, self._trial)
+            self.target.answered(self.first_byte - self._asked_at, self._trial, whole=whole)
             self._asker.on_answer(head, body, whole)
         else:
             self._tell(head, body, whole, b"")

@@ -303,6 +303,8 @@ class Transfer:
             if self._downstream:
                 self._downstream.end(body, whole=whole)
                 if whole:
+                    if self._attempt and self._exchange.status < 400:
+                        self._attempt.target.completed()
                     self._response_is_whole()
         except Exception as error:
             self.on_error(error)

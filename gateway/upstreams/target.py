@@ -167,26 +167,31 @@ class Target:
             if trial is self.rest or trial is self.key.rest:
                 self._watcher.on_trial(self, trial)
 
-    def answered(self, seconds: float, trial: Rest | None) -> None:
-        """Good answer: its first byte came after so many seconds."""
-        self._failures = 0
+    def answered(self, seconds: float, trial: Rest | None, *, whole: bool = True) -> None:
+        """Good answer: its first byte came after so many seconds. `completed` tells if it is whole later."""
         times = self._first_bytes
         if len(times) < KNOWN_TIMES:
             times.append(seconds)
         else:
             times[self._answers % KNOWN_TIMES] = seconds
         self._answers += 1
-        outcomes = self._outcomes
+        if trial is not None:
+            self._recover(trial)
+        if whole:
+            self.completed()
+
+    def completed(self) -> None:
+        """A good answer is whole."""
+        self._failures = 0
         now = self._clock.monotonic()
         if now - self._half_began >= HALF_WINDOW_SECONDS:
             self._turn(now)
-        outcomes[0] += 1
-        if trial is not None:
-            self._recover(trial)
+        self._outcomes[0] += 1
 
     def _recover(self, trial: Rest) -> None:
         if self.rest is trial:
             self.recover()
+            self._failures = FAILURES_IN_A_ROW - 1  # should this answer break off, it has not recovered
             self._watcher.ended(self, trial)
             _log.warning("upstream %s, key %s, model %s answers again", *self._names())
         elif self.key.rest is trial:
