@@ -29,8 +29,8 @@ _MAGIC = int.from_bytes(b"cooling1", "big")
 _HEAD_BYTES = 4096
 _SLOT_BYTES = 1024
 _FILE_BYTES = _HEAD_BYTES + SLOTS * _SLOT_BYTES
-_IS, GENERATION, _USED = range(3)
-"""Cells of the head: see `Cooldowns.head`. Of the slots, so many were ever used."""
+_IS, GENERATION, USED = range(3)
+"""Cells of the head. See `Cooldowns.head`; of the slots, so many were ever used."""
 _RECORD = struct.Struct(f"<I{PLACE_BYTES}sdd?BHHH")
 """Checksum of what follows, place, since, until, on trial, cause, spells, lengths of the two texts."""
 _QUOTA_ID_BYTES = 200
@@ -73,7 +73,7 @@ class Cooldowns:
                 os.posix_fallocate(self._descriptor, 0, _FILE_BYTES)
                 self._memory = mmap(self._descriptor, _FILE_BYTES)
                 self.head = memoryview(self._memory)[:_HEAD_BYTES].cast("q")
-                if self.head[_IS] != _MAGIC or not 0 <= self.head[_USED] <= SLOTS:
+                if self.head[_IS] != _MAGIC or not 0 <= self.head[USED] <= SLOTS:
                     self._memory[:] = bytes(_FILE_BYTES)
                     self.head[_IS] = _MAGIC
         except BaseException:
@@ -90,14 +90,10 @@ class Cooldowns:
             slots = list(self._slots())
         return {place: known for _, place, known in slots if known and not known.is_over(now)}
 
-    def write(self, place: bytes, cooldown: Cooldown) -> Cooldown:
-        """There is one, or it is another than before. Returned is what will be read: texts may be cut."""
-        record = _packed(place, cooldown)
+    def write(self, place: bytes, cooldown: Cooldown) -> None:
+        """There is one, or it is another than before. Long texts are cut."""
         with self._locked():
-            self._set(self._slot_for(place, cooldown.since), record)
-        written = _unpacked(record)[1]
-        assert written
-        return written
+            self._set(self._slot_for(place, cooldown.since), _packed(place, cooldown))
 
     def erase(self, place: bytes) -> None:
         """There is none any more."""
@@ -117,10 +113,10 @@ class Cooldowns:
                 soonest, soonest_end = slot, known.until
         if free is not None:
             return free
-        used = self.head[_USED]
+        used = self.head[USED]
         if used == SLOTS:
             return soonest
-        self.head[_USED] = used + 1
+        self.head[USED] = used + 1
         return used
 
     def _set(self, slot: int, record: bytes) -> None:
@@ -130,7 +126,7 @@ class Cooldowns:
 
     def _slots(self) -> Iterator[tuple[int, bytes, Cooldown | None]]:
         """Each that was ever used, with the place it is for and what it says; None: nothing."""
-        for slot in range(self.head[_USED]):
+        for slot in range(self.head[USED]):
             at = _HEAD_BYTES + slot * _SLOT_BYTES
             yield slot, *_unpacked(self._memory[at : at + _SLOT_BYTES])
 

@@ -30,8 +30,6 @@ class SharedRests:
     def tell(self, target: Target, rest: Rest) -> None:
         """It rests, or somebody is on trial, or no more."""
         place = _place_of(target, rest)
-        if place is None:
-            return
         now = self._clock.now()
         end = now.monotonic + TRIAL_SECONDS if rest.on_trial else rest.until
         new = Cooldown(
@@ -45,14 +43,14 @@ class SharedRests:
         )
         old = self._known.get(place)
         if old is None or not _is_same(old, new):
-            self._known[place] = self._cooldowns.write(place, new)
+            self._known[place] = new
+            self._cooldowns.write(place, new)
 
     def tell_end(self, target: Target, rest: Rest) -> None:
         """A trial has ended the rest."""
         place = _place_of(target, rest)
-        if place is not None:
-            self._known.pop(place, None)
-            self._cooldowns.erase(place)
+        self._known.pop(place, None)
+        self._cooldowns.erase(place)
 
     def learn(self, targets: Sequence[Target]) -> None:
         """Take up for these what others have told since the last time."""
@@ -96,7 +94,7 @@ class SharedRests:
             target.spells = cooldown.spells
 
     def _take_up_key(self, upstream: Upstream, key: Key, now: Now) -> None:
-        cooldown = self._known.get(_key_place(upstream, key) or b"")
+        cooldown = self._known.get(_key_place(upstream, key))
         key.rest = None if cooldown is None else _rest(cooldown, now, key.line)
 
 
@@ -117,7 +115,7 @@ def _is_same(old: Cooldown, new: Cooldown) -> bool:
     ) == new._replace(since=0.0, until=0.0, message="")
 
 
-def _place_of(target: Target, rest: Rest) -> bytes | None:
+def _place_of(target: Target, rest: Rest) -> bytes:
     if rest.cause is Cause.KEY:
         return _key_place(target.upstream, target.key)
     return _target_place(target)
@@ -133,9 +131,8 @@ def _target_place(target: Target) -> bytes:
     return target.place
 
 
-def _key_place(upstream: Upstream, key: Key) -> bytes | None:
-    """None: a refusal is of this process's token alone."""
-    return None if upstream.renewal else _digest(upstream, key.line, "")
+def _key_place(upstream: Upstream, key: Key) -> bytes:
+    return _digest(upstream, key.line, "")
 
 
 def _digest(upstream: Upstream, secret: bytes, path: str) -> bytes:

@@ -54,6 +54,14 @@ async def test_a_quota_behind_a_refused_key_is_nothing_to_wait_for(clock: SetClo
     assert refusal(pool)[0] == 502
 
 
+async def test_so_is_one_behind_a_key_that_lacks(clock: SetClock) -> None:
+    pool = Pool([await studio()], clock=clock)
+    target = pool.choose(FLASH)
+    attempt(target, quota(30.0))
+    target.key.lack()
+    assert refusal(pool)[0] == 502
+
+
 @pytest.mark.parametrize("framing", [Framing.UNARY, Framing.JSON_ARRAY])
 async def test_googles_block_is_told_as_google_tells_it(clock: SetClock, framing: Framing) -> None:
     pool = Pool([await studio()], clock=clock)

@@ -95,8 +95,11 @@ async def test_an_upstream_serves_its_models(clock: SetClock) -> None:
 async def test_another_is_none_that_was_tried(clock: SetClock) -> None:
     pool = Pool([await studio("a", "x", "y"), await studio("b", priority=2)], clock=clock)
     tried: list[Target] = [pool.choose(FLASH)]
-    while (target := pool.another(FLASH, "", tried)) is not None:
+    for _ in range(2):
+        target = pool.another(FLASH, "", tried)
+        assert target
         tried.append(target)
+    assert pool.another(FLASH, "", tried) is None
     assert [target.upstream.name for target in tried] == ["a", "a", "b"]
     assert len(set(tried)) == 3
 
@@ -171,12 +174,18 @@ async def test_another_attempt_of_a_caller_goes_elsewhere_and_there_it_stays(sti
     assert pool.choose(FLASH, "ann") is second
 
 
-async def test_callers_and_models_without_end_are_not_all_remembered(sticky: Sticky) -> None:
+async def test_callers_and_models_without_end_are_not_all_remembered(sticky: Sticky, clock: SetClock) -> None:
     pool = await sticky()
     kept = pool.choose(FLASH, "kept")
     others = {pool.choose(FLASH, str(number)) for number in range(KNOWN_CALLERS - 1)}
     assert len(others) == 3
     assert pool.choose(FLASH, "kept") is kept
+    clock.passes(60.0)
+    pool.choose(FLASH)
+    kept = pool.choose(FLASH, "kept")  # which makes it the latest
+    for number in range(KNOWN_CALLERS - 1):
+        pool.choose(FLASH, f"new {number}")
+    assert {pool.choose(FLASH, "kept") for _ in range(3)} == {kept}
     for number in range(KNOWN_CALLERS + 10):
         pool.choose(FLASH, str(number))
     assert len(pool._callers) == KNOWN_CALLERS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.upstreams.cooldowns import FORGOTTEN_SECONDS, GENERATION, SLOTS, Cooldown, Cooldowns
+from gateway.upstreams.cooldowns import FORGOTTEN_SECONDS, GENERATION, SLOTS, USED, Cooldown, Cooldowns
 from gateway.upstreams.faults import Cause
 from tests.support.eventually import eventually
 from tests.support.machine import PROJECT
@@ -42,6 +43,7 @@ def test_what_one_writes_another_reads(path: Path) -> None:
     mine.erase(HERE)
     assert other.head[GENERATION] != before
     assert other.read(NOW) == {THERE: out}
+    assert other.head[USED] == 2
 
 
 def test_it_outlives_who_wrote_it(path: Path) -> None:
@@ -69,6 +71,7 @@ def test_a_place_is_used_again_when_what_is_there_is_over(path: Path) -> None:
     assert file.read(NOW + 2 * SLOTS - 0.5) == {
         (2 * SLOTS - 1).to_bytes(16, "big"): SPENT._replace(since=NOW + 2 * SLOTS - 1, until=NOW + 2 * SLOTS)
     }
+    assert file.head[USED] == 1
 
 
 def test_a_full_file_forgets_what_ends_first(path: Path) -> None:
@@ -99,6 +102,17 @@ def test_what_is_no_such_file_is_made_one(path: Path) -> None:
         assert file.read(NOW) == {}
         file.write(HERE, SPENT)
         assert Cooldowns(path).read(NOW) == {HERE: SPENT}
+
+
+@pytest.mark.parametrize("used", [-1, SLOTS + 1])
+def test_a_damaged_head_is_begun_anew(path: Path, used: int) -> None:
+    file = Cooldowns(path)
+    file.write(HERE, SPENT)
+    file.head[USED] = used
+    file = Cooldowns(path)
+    assert file.read(NOW) == {}
+    file.write(HERE, SPENT)
+    assert file.read(NOW) == {HERE: SPENT}
 
 
 def test_a_damaged_slot_counts_for_nothing_and_can_be_written_again(path: Path) -> None:
@@ -165,3 +179,37 @@ async def test_a_writer_killed_at_any_moment_leaves_it_whole_and_nobody_waiting(
         assert file.read(NOW)[HERE] == SPENT
         file.erase(HERE)
     assert seen
+
+
+HOLDER = """
+import fcntl, sys
+with open(sys.argv[1]) as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def _is_waited_for(path: Path) -> bool:
+    """Whether somebody waits for the lock on that file: the kernel lists who."""
+    inode = f":{path.stat().st_ino} "
+    return any("-> FLOCK" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+async def test_who_writes_waits_for_the_lock_but_for_no_holder_that_is_killed(path: Path) -> None:
+    file = Cooldowns(path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdin
+    assert holder.stdout
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        writing = asyncio.create_task(asyncio.to_thread(file.write, HERE, SPENT))
+        await eventually("it waits", partial(_is_waited_for, path))
+        assert file.head[GENERATION] == 0
+    finally:
+        holder.kill()
+        holder.communicate()
+    await writing
+    assert file.read(NOW) == {HERE: SPENT}

@@ -125,12 +125,22 @@ async def test_what_is_older_than_the_window_does_not_count(alone: Alone, clock:
     for _ in range(5):
         for number in range(18):
             attempt(target, CONNECTION_FAULT if number % 2 else 0.1)
+            assert target.at_ease
         clock.passes(31.0)
-    assert is_ready(pool)
-    for number in range(200):
-        attempt(target, 0.1 if number % 5 else CONNECTION_FAULT)
-        clock.passes(0.3)
-    assert is_ready(pool)
+
+
+async def test_what_is_within_the_window_counts_though_its_half_is_over(
+    alone: Alone, clock: SetClock
+) -> None:
+    pool = await alone()
+    target = pool.choose(FLASH)
+    for number in range(18):
+        attempt(target, CONNECTION_FAULT if number % 2 else 0.1)
+    clock.passes(16.0)
+    attempt(target, 0.1)
+    assert target.at_ease
+    attempt(target, CONNECTION_FAULT)
+    assert not target.at_ease
 
 
 async def test_a_rest_ends_with_the_success_of_one_real_request(

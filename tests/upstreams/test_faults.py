@@ -59,6 +59,7 @@ def spent(delay: float | None, quota_id: str = "", *, day: bool = False, message
         (400, error("x", reason(["API_KEY_INVALID"]), reason(None)), None),
         (400, error("x", reason("NOT_API_KEY_INVALID")), None),
         (403, error(FILE.format("abc")), None),
+        (403, error("Permission denied on resource files/api-key."), None),
         (403, error("The caller does not have permission", reason("IAM_PERMISSION_DENIED")), None),
         (403, b"", None),
         (404, error("models/x is not found", reason("API_KEY_INVALID")), None),

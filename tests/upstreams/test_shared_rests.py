@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import GatewayError
+from gateway.google_tokens import Token, TokenUnavailable
 from gateway.upstreams import Upstream
 from gateway.upstreams.cooldowns import Cooldowns
 from gateway.upstreams.faults import CONNECTION_FAULT, Cause, Fault
 from gateway.upstreams.pool import Pool
+from gateway.upstreams.renewal import Renewal
 from gateway.upstreams.rest import KEY_SECONDS
 from gateway.upstreams.shared_rests import TRIAL_SECONDS
 from gateway.upstreams.target import Target
@@ -22,6 +25,13 @@ from tests.upstreams.pool_rig import FLASH, PRO, SetClock, Worker, studio
 SPENT = Fault(Cause.QUOTA, 30.0, message="spent: é" * 300, quota_id="RequestsPerMinute")
 REFUSED = Fault(Cause.KEY)
 Another = Callable[..., Awaitable[Worker]]
+
+
+class NoSource:
+    """None that is ever asked."""
+
+    def fetch(self) -> Token:
+        raise TokenUnavailable("nowhere")
 
 
 @pytest.fixture
@@ -126,6 +136,32 @@ async def test_another_key_at_its_place_is_asked_at_once(worker: Another) -> Non
     assert (await worker(await studio("studio", "new"))).chosen().at_ease
 
 
+async def test_a_quota_is_one_of_the_key_wherever_that_stands_in_the_list(worker: Another) -> None:
+    one = await worker(await studio("studio", "spent"))
+    one.chosen().failed(SPENT)
+    other = await worker(await studio("studio", "new", "spent"))
+    assert {other.chosen().key.name for _ in range(4)} == {"1"}
+    refusal(await worker(await studio("studio", "spent")))
+
+
+async def test_a_token_may_be_another_in_each_process(worker: Another) -> None:
+    workers = []
+    for number in range(3):
+        upstream = await studio()
+        [key] = upstream.keys
+        upstream.renewal = Renewal(upstream.name, key, NoSource(), str.encode)
+        key.renew(b"token %d" % number)
+        workers.append(await worker(upstream))
+    one, other, third = workers
+    one.chosen().failed(REFUSED)  # which says something of this token alone
+    assert other.chosen().at_ease
+    other.chosen().failed(SPENT)
+    assert refusal(third).refusal.http == 429
+    [key] = third.upstreams[0].keys
+    key.renew(b"the next token")
+    assert refusal(third).refusal.http == 429
+
+
 async def test_one_trial_for_all_and_the_rest_grows_with_the_trials_of_all(
     worker: Another, clock: SetClock
 ) -> None:
@@ -186,6 +222,27 @@ async def test_ones_own_trial_ends_its_rest_though_it_was_told_to_others(
     target.answered(0.1, trial)
     target.end(trial)
     assert one.chosen().at_ease
+
+
+@pytest.mark.parametrize("fault", [CONNECTION_FAULT, REFUSED])
+async def test_so_it_does_though_other_targets_come_and_upstreams_change(
+    worker: Another, clock: SetClock, fault: Fault
+) -> None:
+    one = await worker()
+    target = one.chosen()
+    for _ in range(5):
+        target.failed(fault)
+    clock.passes(KEY_SECONDS)
+    trial = one.chosen().begin()
+    one.pool.replace(one.upstreams)
+    refusal(one)
+    with suppress(GatewayError):
+        one.pool.choose(PRO)
+    target.answered(0.1, trial)
+    target.end(trial)
+    assert one.chosen() is target
+    assert target.at_ease
+    assert (await worker()).chosen().at_ease
 
 
 async def test_a_restart_remembers(worker: Another, clock: SetClock) -> None:
