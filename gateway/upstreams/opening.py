@@ -57,7 +57,7 @@ async def open_upstream(settings: config.Upstream, connect_timeout: float) -> Up
             serves=settings.serves,
             priority=settings.priority,
             weight=settings.weight,
-            cooldown=settings.cooldown,
+            cooldown=_cools_down(settings),
             renewal=renewal,
             life=life.pop_all(),
         )
@@ -76,6 +76,11 @@ def adjust(upstream: Upstream, settings: config.Upstream) -> None:
     upstream.weight = settings.weight
     if upstream.renewal and settings.credentials:
         upstream.renewal.use(settings.credentials)
+
+
+def _cools_down(settings: config.Upstream) -> bool:
+    """A simulated one fails when it is asked to, which says nothing of the next request."""
+    return settings.cooldown and settings.kind != simulated.KIND
 
 
 def _kind(settings: config.Upstream) -> Kind:

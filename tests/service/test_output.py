@@ -161,7 +161,7 @@ def test_diagnostics_that_nobody_reads_hold_up_no_request(tmp_path: Path) -> Non
             '[server]\nlisten = "127.0.0.1:0"\nadmin_listen = "127.0.0.1:0"\n'
             f'[store]\nurl = "sqlite:///{tmp_path}/gateway.db"\n'
             f'[[upstreams]]\nname = "{"n" * 64}"\nkind = "ai-studio"\n'
-            f'base_url = "http://127.0.0.1:{port}"\nkeys = ["env:KEY"]\n'
+            f'base_url = "http://127.0.0.1:{port}"\nkeys = ["env:KEY"]\ncooldown = false\n'
         )
         options = ["--config", str(config)]
         token = run(["credentials", "create", "--branch", "main", *options]).strip()

@@ -33,7 +33,7 @@ def used_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     process = Process(["serve"], at_home(home, STORE__URL=f"sqlite:///{home}/gateway.db"))
     process.wait_for_line(r"^curl ")
     assert process.stop() == 0
-    assert files_below(home) == ["counters", "gateway.db"]
+    assert files_below(home) == ["cooldowns", "counters", "gateway.db"]
     return home / "gateway.db"
 
 
