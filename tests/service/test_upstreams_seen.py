@@ -109,7 +109,7 @@ async def test_it_tells_who_rests_and_why(tmp_path: Path, upstream: RawUpstream)
             assert at + 60 < datetime.fromisoformat(found["1"]["until"]).timestamp() < at + 95
             assert found["1"]["in_flight"] == 0
             assert (found["2"]["state"], found["2"]["cause"], found["2"]["until"]) == ("ready", None, None)
-            assert found["2"]["requests"] == MANY + 4
+            assert found["2"]["requests"] == MANY  # a stream counts when it is whole
             assert 0 < found["2"]["first_byte_p50_seconds"] <= found["2"]["first_byte_p95_seconds"] < 10
             table = told(gateway)
             assert re.search(rf"^studio +1 +gemini-2-5-flash +1 +cooling +{QUOTA_ID} ", table, re.MULTILINE)
@@ -120,7 +120,7 @@ async def test_it_tells_who_rests_and_why(tmp_path: Path, upstream: RawUpstream)
         place = (("key", "1"), ("model", "gemini-2-5-flash"), ("upstream", "studio"))
         assert metrics["gateway_upstream_target_state", place] == 2
         refusals = sum(request.header("x-goog-api-key") == [SPENT] for request in upstream.requests)
-        assert 1 <= refusals <= workers
+        assert refusals == 1  # the other worker is told
         assert metrics["gateway_upstream_retries_total", (("upstream", "studio"),)] == refusals
         cooldowns = (("cause", "quota"), ("upstream", "studio"))
         assert metrics["gateway_upstream_cooldowns_total", cooldowns] == refusals
