@@ -11,8 +11,9 @@ import sys
 from gateway import downstream
 from gateway.accounting import Accounting
 from gateway.cli import main
-from gateway.exchange import NO_DETAILS, Exchange
+from gateway.exchange import Exchange
 from gateway.limiter import Limiter
+from gateway.token_usage import NO_DETAILS
 
 
 class _NoReader:

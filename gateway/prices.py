@@ -19,7 +19,7 @@ import msgspec
 
 from gateway.catalog import ModelName
 from gateway.errors import ConfigurationError
-from gateway.exchange import NO_DETAILS, Usage, UsageDetails
+from gateway.token_usage import NO_DETAILS, Usage, UsageDetails
 
 Tier = Literal["standard", "flex", "priority"]
 Price = Annotated[float, msgspec.Meta(ge=0, le=10_000)]

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import Config, Network, load
 from gateway.config.values import Listen
-from gateway.exchange import Usage
+from gateway.token_usage import Usage
 
 HOME = {"HOME": "/home/operator"}
 SIMULATED = '[[upstreams]]\nname = "s"\nkind = "simulated"\n'

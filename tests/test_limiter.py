@@ -11,13 +11,14 @@ import pytest
 from gateway.config import load
 from gateway.counters.memory import MemoryCounters
 from gateway.errors import GatewayError
-from gateway.exchange import Ending, Exchange, FailedAttempt, Principal, Usage
+from gateway.exchange import Ending, Exchange, FailedAttempt, Principal
 from gateway.limiter import Limiter
 from gateway.limits import Level, Limits
 from gateway.machine import default_limits
 from gateway.quota.estimate import Estimator
 from gateway.quota.rules import rules_for
 from gateway.stores.sqlite import SqliteStore
+from gateway.token_usage import Usage
 from gateway.tokens import token_id
 from tests.support.finished import finished
 from tests.support.identity import issue, opened

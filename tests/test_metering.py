@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.exchange import Framing, Usage, UsageDetails
+from gateway.exchange import Framing
+from gateway.token_usage import Usage, UsageDetails
 from tests.support.metering import (
     ANY_FRAMING,
     TRUE,

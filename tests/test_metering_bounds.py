@@ -13,9 +13,10 @@ from threading import Thread
 
 import pytest
 
-from gateway.exchange import NO_DETAILS, Framing, Usage
+from gateway.exchange import Framing
 from gateway.metering import UsageReader
 from gateway.metering.document import WHOLE_BYTES
+from gateway.token_usage import NO_DETAILS, Usage
 from tests.support.machine import PROJECT
 from tests.support.metering import Found, by_byte, cut_at, read
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway.exchange import Framing, Usage, UsageDetails
+from gateway.exchange import Framing
 from gateway.metering import UsageReader
 from gateway.metering.findings import REPORT_BYTES
 from gateway.metering.response import KEPT_MODALITIES, ModalityCount, UsageMetadata, encode_metadata
 from gateway.metering.spelled import MEMBER_NAME
+from gateway.token_usage import Usage, UsageDetails
 from tests.support.metering import (
     ANY_FRAMING,
     TRUE,

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.exchange import Framing, Usage
+from gateway.exchange import Framing
 from gateway.metering import UsageReader
+from gateway.token_usage import Usage
 from tests.support.metering import (
     ANY_FRAMING,
     TRUE,

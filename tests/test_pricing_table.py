@@ -14,8 +14,8 @@ import pytest
 from gateway import prices
 from gateway.catalog import Catalog
 from gateway.errors import ConfigurationError
-from gateway.exchange import Usage, UsageDetails
 from gateway.prices import Cost, ModelPrices, Prices, PriceSettings, RateSettings, Tier
+from gateway.token_usage import Usage, UsageDetails
 
 PRICES = Prices.build()
 PACKAGE = msgspec.convert(

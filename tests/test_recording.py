@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.exchange import Ending, Exchange, FailedAttempt, Framing, Principal, Route, Usage, UsageDetails
+from gateway.exchange import Ending, Exchange, FailedAttempt, Framing, Principal, Route
 from gateway.metering import UsageReader
 from gateway.prices import ModelPrices, Prices, PriceSettings, RateSettings
 from gateway.recording import price, usage_record
+from gateway.token_usage import Usage, UsageDetails
 from gateway.usage_record import UsageRecord, UsageSource
 from tests.support.metering import as_stream, cut_at
 from tests.support.recorded import RecordedExchange, last_usage, recorded_exchanges, response_objects

@@ -36,7 +36,7 @@ class Findings:
         self.finished = False
         self.error_seen = False
         self.features = _NO_FEATURES
-        """See `exchange.UsageDetails`."""
+        """See `token_usage.UsageDetails`."""
         self.report = b""
         """The last whole `usageMetadata` object with a count in it, as it was spelled; empty for none."""
 

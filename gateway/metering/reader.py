@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import zlib
 
-from gateway.exchange import Framing, Usage, UsageDetails
+from gateway.exchange import Framing
 from gateway.metering.array import ResponseArray
 from gateway.metering.document import Document
 from gateway.metering.events import EventStream
 from gateway.metering.findings import Findings
 from gateway.metering.inflate import Inflate
 from gateway.metering.report import read_details, read_usage
+from gateway.token_usage import Usage, UsageDetails
 
 GATHERED_BYTES = 4 * 1024
 """The most that is gathered before it is read: small pieces cost less read together."""

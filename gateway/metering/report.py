@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.exchange import NO_DETAILS, Usage, UsageDetails
 from gateway.metering.findings import Findings
 from gateway.metering.response import (
     KEPT_MODALITIES,
@@ -16,6 +15,7 @@ from gateway.metering.response import (
 )
 from gateway.metering.scanner import Scanner
 from gateway.metering.spelled import MEMBER_NAME
+from gateway.token_usage import NO_DETAILS, Usage, UsageDetails
 
 # By name, and by number as `alt=json;enum-encoding=int` has them; 0 is the unset one. Source: google.cloud's
 # aiplatform.v1, enumerations `Modality` and `TrafficType`.

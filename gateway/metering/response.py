@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from gateway.exchange import Tokens, Usage
+from gateway.token_usage import Tokens, Usage
 
 ABSENT: Final = Raw()
 """The value of a field that did not come; compare by identity."""
@@ -26,7 +26,7 @@ Member = str | Annotated[int, Meta(ge=0)] | None
 
 
 class Counts(Struct, rename="camel", gc=False, omit_defaults=True):
-    """The counts of `gateway.exchange.Usage`, from which it can be told whether there is one.
+    """The counts of `gateway.token_usage.Usage`, from which it can be told whether there is one.
 
     Only whole numbers in plain digits are counts: `5.0` and `5e0` are another type to msgspec.
     """

@@ -6,8 +6,8 @@ import re
 
 import msgspec
 
-from gateway.exchange import LARGEST_COUNT
 from gateway.metering.lexer import TOKEN_BYTES
+from gateway.token_usage import LARGEST_COUNT
 
 MEMBER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 """What a member of an enumeration may be called; another name is none."""

@@ -13,10 +13,11 @@ import pytest
 from gateway.counters.memory import MemoryCounters
 from gateway.counters.redis import RedisCounters
 from gateway.errors import CountersUnavailable, GatewayError
-from gateway.exchange import Exchange, Usage
+from gateway.exchange import Exchange
 from gateway.limiter import STEADY_SECONDS, Limiter
 from gateway.limits import Limits
 from gateway.stores.sqlite import SqliteStore
+from gateway.token_usage import Usage
 from tests.counters.rig import LENIENT
 from tests.support.eventually import eventually
 from tests.support.finished import finished

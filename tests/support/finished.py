@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gateway.exchange import Ending, Exchange, Framing, Principal, Route, Usage
+from gateway.exchange import Ending, Exchange, Framing, Principal, Route
+from gateway.token_usage import Usage
 from tests.support.machine import PROJECT
 
 MODELS = frozenset({"gemini-2-5-flash", "gemini-3-pro"})

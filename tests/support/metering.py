@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from gateway.exchange import NO_DETAILS, Framing, Usage, UsageDetails
+from gateway.exchange import Framing
 from gateway.metering import UsageReader
 from gateway.metering.array import ResponseArray
 from gateway.metering.document import Document
@@ -21,6 +21,7 @@ from gateway.metering.findings import Findings
 from gateway.metering.lines import EventLines
 from gateway.metering.report import read_details, read_usage
 from gateway.metering.scanner import Scanner
+from gateway.token_usage import NO_DETAILS, Usage, UsageDetails
 
 _COUNTS = {
     "prompt": "promptTokenCount",
