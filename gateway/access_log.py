@@ -7,10 +7,10 @@ path and the query are not in it. The fields are documented in docs/observabilit
 from __future__ import annotations
 
 from time import gmtime, strftime, time
-from typing import Literal
 
 import msgspec
 
+from gateway.access_line import AccessLine
 from gateway.exchange import Exchange
 from gateway.line_writer import LineWriter
 
@@ -18,35 +18,6 @@ _FOREIGN_LIMIT = 128
 """Characters kept of a value that the upstream chose."""
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 """How a time ends."""
-
-
-class AccessLine(msgspec.Struct, gc=False):
-    """The fields of a line, in their order. An unknown text is empty, an unknown number null."""
-
-    time: str
-    id: str
-    client_request_id: str
-    branch: str
-    credential: str
-    project: str
-    model: str
-    model_version: str
-    action: str
-    framing: str
-    upstream: str
-    upstream_request_id: str
-    status: int
-    reason: str
-    ending: str
-    first_byte_ms: float | None
-    duration_ms: float
-    request_bytes: int
-    response_bytes: int
-    input_tokens: int | None
-    output_tokens: int | None
-    cached_tokens: int | None
-    total_tokens: int | None
-    usage: Literal["reported", "unknown"]
 
 
 class AccessLog:

@@ -8,7 +8,6 @@ from gateway.alarms import UsageAlarms
 from gateway.exchange import Exchange
 from gateway.limiter import Limiter
 from gateway.metrics import Snapshot
-from gateway.observe import Observer
 from gateway.prices import Prices
 from gateway.recording import failed_records, price, usage_record
 from gateway.usage_record import UsageRecord
@@ -28,6 +27,19 @@ class Ledger(Protocol):
 
     def add(self, record: UsageRecord) -> None:
         """Keep a record. Never waits and never raises."""
+
+
+class Observer(Protocol):
+    """Who tells operators of requests; see `observe`."""
+
+    def begin(self) -> None:
+        """A request was taken."""
+
+    def finish(self, exchange: Exchange) -> None:
+        """A request is over."""
+
+    def snapshot(self) -> Snapshot:
+        """What was counted until now."""
 
 
 class Accounting:

@@ -12,10 +12,9 @@ import math
 from time import monotonic
 from typing import Protocol
 
-from gateway.errors import OVERLOADED, UPSTREAM_FAILED, Refusal
+from gateway.errors import OVERLOADED, UPSTREAM_FAILED, Refusal, TooManyConnections
 from gateway.exchange import FailedAttempt
 from gateway.upstreams.connection import Failure, Receiver, UpstreamConnection
-from gateway.upstreams.connector import TooManyConnections
 from gateway.upstreams.faults import CONNECTION_FAULT, Cause, Fault, read_answer
 from gateway.upstreams.held_answer import EXAMINED_STATUSES, HeldAnswer
 from gateway.upstreams.response_head import ResponseHead

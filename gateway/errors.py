@@ -121,6 +121,10 @@ class StoreUnavailable(StoreError):
     """The store gave no answer just now: locked, damaged, gone, or more look-ups wait than may."""
 
 
+class TooManyConnections(OSError):
+    """The gateway has as many connections to an upstream as it may have."""
+
+
 class CountersUnavailable(Exception):
     """The server that counts what is used gives no answer just now: one line, no secret in it."""
 

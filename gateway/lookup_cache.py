@@ -11,7 +11,6 @@ import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from gateway.errors import StoreUnavailable
@@ -27,12 +26,14 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True)
 class Answer(Generic[V]):
     """What the store said, None for nothing found, and when it was asked (the cache's clock, seconds)."""
 
-    value: V | None
-    asked: float
+    __slots__ = ("asked", "value")
+
+    def __init__(self, value: V | None, asked: float) -> None:
+        self.value = value
+        self.asked = asked
 
 
 class LookupCache(Generic[K, V]):

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import prices
-from gateway.prices import MOST_NANOS, Cost, ModelPrices, Prices, RateSettings
+from gateway.price_settings import ModelPrices, RateSettings
+from gateway.prices import MOST_NANOS, Cost, Prices
 from gateway.token_usage import LARGEST_COUNT, NO_DETAILS, Usage, UsageDetails
 from tests.support.metering import details_of, features_of, usage_of
 from tests.support.recorded import last_usage, recorded_exchanges, response_objects

@@ -14,7 +14,8 @@ import pytest
 from gateway import prices
 from gateway.catalog import Catalog
 from gateway.errors import ConfigurationError
-from gateway.prices import Cost, ModelPrices, Prices, PriceSettings, RateSettings, Tier
+from gateway.price_settings import ModelPrices, PriceSettings, RateSettings, Tier
+from gateway.prices import Cost, Prices
 from gateway.token_usage import Usage, UsageDetails
 
 PRICES = Prices.build()

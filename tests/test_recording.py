@@ -13,7 +13,8 @@ import pytest
 
 from gateway.exchange import Ending, Exchange, FailedAttempt, Framing, Principal, Route
 from gateway.metering import UsageReader
-from gateway.prices import ModelPrices, Prices, PriceSettings, RateSettings
+from gateway.price_settings import ModelPrices, PriceSettings, RateSettings
+from gateway.prices import Prices
 from gateway.recording import price, usage_record
 from gateway.token_usage import Usage, UsageDetails
 from gateway.usage_record import UsageRecord, UsageSource

@@ -48,7 +48,8 @@ from gateway.config.values import (
 )
 from gateway.errors import ConfigurationError
 from gateway.google_tokens import GoogleCredentials
-from gateway.prices import ModelPrices, Prices, Tier
+from gateway.price_settings import ModelPrices, Tier
+from gateway.prices import Prices
 from gateway.secrets import Secret
 
 _CHOICES = {"kind": UpstreamKind, "tier": Tier, "when_full": WhenFull, "when_unavailable": WhenUnavailable}

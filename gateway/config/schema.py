@@ -21,7 +21,7 @@ from gateway.config.values import (
 )
 from gateway.google_tokens import GoogleCredentials
 from gateway.limits import Amount
-from gateway.prices import PriceSettings
+from gateway.price_settings import PriceSettings
 from gateway.secrets import Secret
 
 UpstreamKind = Literal["simulated", "ai-studio", "vertex", "gateway"]

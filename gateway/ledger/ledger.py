@@ -50,7 +50,7 @@ class Ledger:
         """What is lost has been told of."""
         self._some = asyncio.Event()
         self._closing = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._writing_thread = ThreadPoolExecutor(1, "ledger")
         self._writing = asyncio.get_running_loop().create_task(self._write_on())
 
     @property
@@ -89,7 +89,7 @@ class Ledger:
             left = RETRY_SECONDS if self.full else await self._run(self._spool.rotate)
         await self._write()
         await self._run(self._spool.close)
-        self._thread.shutdown(wait=False)
+        self._writing_thread.shutdown(wait=False)
         if left_over := sum(lines.count(b"\n") for lines in self._lines):
             self.lost += left_over
             _log.error("usage of %d attempts is lost: it could not be written at the end", left_over)
@@ -136,4 +136,4 @@ class Ledger:
             return b""
 
     async def _run(self, call: Callable[..., _T], *arguments: object) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._writing_thread, call, *arguments)

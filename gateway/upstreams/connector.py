@@ -6,6 +6,7 @@ import asyncio
 import random
 import ssl
 
+from gateway.errors import TooManyConnections
 from gateway.upstreams.connection import State, UpstreamConnection
 from gateway.upstreams.dialing import dial
 from gateway.upstreams.resolver import Resolver
@@ -24,10 +25,6 @@ MAX_OPEN = 20_000
 
 
 _IDLE = State.IDLE  # a global: each request asks for it, and an enumeration's member is slow to find
-
-
-class TooManyConnections(OSError):
-    """The gateway has as many connections to the origin as it may have."""
 
 
 class Connector:

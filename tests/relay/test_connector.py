@@ -9,8 +9,9 @@ import weakref
 
 import pytest
 
+from gateway.errors import TooManyConnections
 from gateway.upstreams.connection import State, UpstreamConnection
-from gateway.upstreams.connector import Connector, TooManyConnections
+from gateway.upstreams.connector import Connector
 from tests.relay.conftest import Connect
 from tests.relay.connectors import NO_TLS, Exchange, exchange
 from tests.relay.parts import CUTS, WHOLE
