@@ -35,6 +35,8 @@ class Response:
     body: BodyReader = field(default_factory=lambda: BodyReader("none"))
     head_bytes: int = 0
     """Of all heads, interim ones included."""
+    old_interim: bool = False
+    """A 1xx came in HTTP/1.0, which has none: whether what follows belongs to it is anybody's guess."""
     surplus: bool = False
     """Something stands behind the whole answer, other than line ends, which mean nothing."""
 
@@ -84,7 +86,9 @@ def response(sent: bytes, ended: Ending) -> Response:
             _, status, reason = head.status_line()
             if status == 101:
                 raise WireError("another protocol, which nobody asked for")
-            if status >= 200:
+            if status < 200:
+                found.old_interim |= head.start_line.startswith("HTTP/1.0")
+            else:
                 found.body = head.response_body("POST")
                 found.head, found.status, found.reason = head, status, reason
         found.body.feed(buffer)
