@@ -10,7 +10,8 @@ from gateway.client_connection import ClientConnection
 from gateway.errors import CREDENTIAL_INVALID, DRAINING
 from gateway.exchange import Exchange
 from gateway.keeping import Keeping
-from gateway.transfer import Owner, Rules, Transfer
+from gateway.transfer import Transfer
+from gateway.transfer_context import Owner, Rules, UnderWay
 from gateway.upstreams.budget import RetryBudget, backoff
 from gateway.upstreams.target import Target
 
@@ -34,7 +35,7 @@ class Relay:
         self.keeping = keeping
         self.budget = budget
         self.pause = pause
-        self.live: set[Transfer] = set()
+        self.live: set[UnderWay] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, client: ClientConnection, exchange: Exchange, target: Target, owner: Owner) -> None:

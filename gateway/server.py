@@ -33,7 +33,7 @@ from gateway.process import first_of
 from gateway.proxy import Proxy
 from gateway.relay import Relay
 from gateway.stores import open_store
-from gateway.transfer import Rules
+from gateway.transfer_context import Rules
 from gateway.upstreams.budget import RetryBudget
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.rest import Rest

@@ -11,17 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
-from time import monotonic
-from typing import Protocol
 
 from gateway import headers
 from gateway.attempt import Attempt
 from gateway.client_connection import ClientConnection
-from gateway.deadlines import Deadline, Timeouts, Waiting
+from gateway.deadlines import Deadline, Waiting
 from gateway.downstream import Downstream
 from gateway.errors import (
     BODY_TOO_LARGE,
@@ -34,9 +29,9 @@ from gateway.errors import (
     described,
 )
 from gateway.exchange import Ending, Exchange
-from gateway.keeping import Keeping
+from gateway.retrying import Retrying
+from gateway.transfer_context import Owner, Relaying
 from gateway.upload import Upload, framed
-from gateway.upstreams.budget import RetryBudget
 from gateway.upstreams.connection import Failure, UpstreamConnection
 from gateway.upstreams.faults import CONNECTION_FAULT, TIMEOUT_FAULT
 from gateway.upstreams.response_head import ResponseHead
@@ -49,59 +44,14 @@ _MUCH_BYTES = 64 * 1024
 _FIRST_BYTE, _NEXT_CHUNK, _CLIENT_READS = Waiting.FIRST_BYTE, Waiting.NEXT_CHUNK, Waiting.CLIENT_READS
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the operator has set for every passage."""
-
-    timeouts: Timeouts
-    max_body_bytes: int
-    forward_request_headers: frozenset[bytes]
-    """Lower-case names of request headers that go upstream beyond the usual ones."""
-    attempts: int
-    """The most that are made for one request."""
-
-
-class Relaying(Protocol):
-    """What all transfers share."""
-
-    rules: Rules
-    live: set[Transfer]
-    """Those under way."""
-    keeping: Keeping
-    budget: RetryBudget
-    pause: Callable[[int], float]
-    """Seconds before the next attempt after so many."""
-
-
-class Owner(Protocol):
-    """Who had a transfer made, and is told once how it ended."""
-
-    def another(self, exchange: Exchange, tried: Collection[Target]) -> Target | None:
-        """Where to send the request when attempts at these have failed; None: nowhere else."""
-
-    def none_left(self, exchange: Exchange) -> GatewayError:
-        """What the client is told where there was somewhere else, and is no more."""
-
-    def refused(self, client: ClientConnection, exchange: Exchange, error: GatewayError) -> None:
-        """It came to nothing, and the client has not been sent a byte."""
-
-    def answered(self, client: ClientConnection, exchange: Exchange, *, keep: bool) -> None:
-        """All that the client is to be sent is written. `keep`: another request may follow."""
-
-    def left(self, client: ClientConnection, exchange: Exchange) -> None:
-        """The client is gone."""
-
-
 class Transfer:
     """One request's passage: asker of its attempts, and passage of a client connection."""
 
     # What is not set yet stands in the class: every request has one of these, and few set everything.
     _attempt: Attempt | None = None
     """The one under way, or the one whose answer the client gets."""
-    _tried: tuple[Target, ...] = ()
-    """Where attempts have failed."""
-    _pause: asyncio.TimerHandle | None = None
-    """Before the next attempt."""
+    _retrying: Retrying | None = None
+    """Makes others after it."""
     _downstream: Downstream | None = None
     _upload: Upload | None = None
     _body: bytes | None = b""
@@ -153,9 +103,10 @@ class Transfer:
         client.passage = self
         self._relay.live.add(self)
         self._relay.budget.request()
-        self._try(target)
+        self.attempt(target)
 
-    def _try(self, target: Target) -> None:
+    def attempt(self, target: Target) -> None:
+        """Try it there."""
         exchange = self._exchange
         exchange.attempts += 1
         exchange.upstream = ""  # until it is asked
@@ -256,43 +207,19 @@ class Transfer:
     def _try_another(self) -> bool:
         """Make another attempt in a moment, where one may be made: the last one came to nothing."""
         attempt, exchange = self._attempt, self._exchange
-        if self._over or attempt is None or exchange.attempts >= self._rules.attempts:
+        if self._over or attempt is None:
             return False
-        tried = (*self._tried, attempt.target)
-        pause = self._relay.pause(exchange.attempts)
-        if (
-            not self.can_send_again()
-            or monotonic() + pause >= self._last_begin()
-            or (target := self._owner.another(exchange, tried)) is None
-            or not self._relay.budget.take()
-        ):
+        if self._retrying is None:
+            self._retrying = Retrying(self, self._relay, self._owner, self._client.request, exchange)
+        if not self._retrying.after(attempt.target):
             return False
         self._attempt = None
-        self._tried = tried
         attempt.end()
         if failed := attempt.failed():
             exchange.failed_attempts = (*exchange.failed_attempts, failed)
         exchange.upstream = ""  # that attempt is over, and has its record
         self.waits_for_connection()
-        self._pause = asyncio.get_running_loop().call_later(pause, self._try_again, target)
         return True
-
-    def _last_begin(self) -> float:
-        """When (`time.monotonic()`) it is too late for an attempt: the client has said how long it waits."""
-        timeout = headers.server_timeout(self._client.request.fields)
-        return math.inf if timeout is None else self._exchange.began + timeout
-
-    def _try_again(self, chosen: Target) -> None:
-        self._pause = None
-        try:
-            # It may have come to need some rest meanwhile.
-            target = chosen if chosen.at_ease else self._owner.another(self._exchange, self._tried)
-            if target is None:
-                self._fail(self._owner.none_left(self._exchange))
-            else:
-                self._try(target)
-        except Exception as error:
-            self.on_error(error)
 
     # The rest of the response
 
@@ -389,9 +316,9 @@ class Transfer:
 
     def fail(self, refusal: Refusal) -> None:
         """The response will not become whole: the client is told as far as it still can be."""
-        self._fail(GatewayError(refusal))
+        self.give_up(GatewayError(refusal))
 
-    def _fail(self, error: GatewayError) -> None:
+    def give_up(self, error: GatewayError) -> None:
         refusal = error.refusal
         if self._failure or self._whole or self._over:
             return
@@ -435,9 +362,9 @@ class Transfer:
             self._downstream.finish(whole=self._whole)
 
     def _end_attempt(self) -> None:
-        if self._pause:
-            self._pause.cancel()
-            self._pause = None
+        if self._retrying:
+            self._retrying.end()
+            self._retrying = None
         if self._attempt:
             self._attempt.end()
             self._attempt = None
