@@ -1,15 +1,14 @@
-"""The server of the counters: what it holds, and what happens while it is away or to who gives up."""
+"""The server of the counters: what it holds and for how long, who may ask it, and what giving up does."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.counters.pipeline import DEADLINE, MOST_WAITING, Command, encoded
+from gateway.counters.pipeline import Command, encoded
 from gateway.counters.redis import LEASE, RedisCounters
 from gateway.errors import CountersUnavailable
 from gateway.limits import Level, Limits
@@ -32,7 +31,6 @@ ALL = Limits(
 EVERYTHING = rules(ALL, ALL, ALL)
 OPEN = rules(Limits(concurrent_requests=3))
 REQUESTS = rules(Limits(requests_per_minute=1000))
-TOKENS = rules(Limits(tokens_per_minute=1000))
 
 
 async def ask(counters: RedisCounters, rules: tuple[Rule, ...], estimate: Estimate) -> Admission:
@@ -46,41 +44,12 @@ async def rig(redis_server: RedisServer) -> AsyncIterator[RedisRig]:
     await made.close()
 
 
-@pytest.fixture
-async def own() -> AsyncIterator[tuple[RedisServer, RedisCounters]]:
-    """A server that the test may stop, and counters on it, by the server's clock."""
-    server = RedisServer()
-    counters = RedisCounters(server.url, deadline=LENIENT)
-    await ask(counters, REQUESTS, ONE)
-    yield server, counters
-    await counters.close()
-    server.stop()
-
-
-@pytest.fixture
-async def hasty(own: tuple[RedisServer, RedisCounters]) -> AsyncIterator[RedisCounters]:
-    """Others on that server, connected, and with the deadline that counters have in earnest."""
-    server, _ = own
-    counters = RedisCounters(server.url)
-    while True:
-        try:
-            await ask(counters, REQUESTS, ONE)
-            break
-        except CountersUnavailable:
-            await back(counters)
-    yield counters
-    await counters.close()
-
-
-async def back(counters: RedisCounters) -> None:
-    await eventually("the server is asked again", lambda: counters.available)
-
-
-async def test_time_is_the_servers(own: tuple[RedisServer, RedisCounters]) -> None:
-    server, counters = own
-    before = server.client().time()[0]
+async def test_time_is_the_servers(rig: RedisRig) -> None:
+    counters = RedisCounters(rig.server.url, deadline=LENIENT)
+    before = rig.client.time()[0]
     admission = await ask(counters, REQUESTS, ONE)
     assert before <= admission.since <= before + 5
+    await counters.close()
 
 
 async def test_keys_are_of_one_place_and_expire(rig: RedisRig) -> None:
@@ -172,135 +141,6 @@ async def test_a_request_that_is_given_up_in_the_moment_of_its_answer_reserves_n
     assert given_up.cancelled()
     assert await counters.levels(TOKENS_AND_OPEN) == [0, 0]
     await counters.close()
-
-
-async def test_while_the_server_is_away_it_is_said_so_and_then_no_more(
-    own: tuple[RedisServer, RedisCounters],
-) -> None:
-    server, counters = own
-    admission = await ask(counters, OPEN, ONE)
-    server.stop()
-    with pytest.raises(CountersUnavailable, match="ConnectionError"):
-        await ask(counters, REQUESTS, ONE)
-    assert not counters.available
-    with pytest.raises(CountersUnavailable, match="ConnectionError"):
-        await counters.levels(REQUESTS)
-    counters.settle(admission, 1, 1, final=True)
-    assert counters.unsettled == 1
-    server.start()
-    await back(counters)
-    assert (await ask(counters, REQUESTS, ONE)).blocked_by is None
-    assert await counters.levels(REQUESTS) == [1]
-
-
-async def test_a_server_that_was_never_there() -> None:
-    server = RedisServer()
-    server.stop()
-    counters = RedisCounters(server.url, deadline=LENIENT)
-    with pytest.raises(CountersUnavailable):
-        await ask(counters, REQUESTS, ONE)
-    server.start()
-    await back(counters)
-    assert (await ask(counters, REQUESTS, ONE)).blocked_by is None
-    await counters.close()
-    server.stop()
-
-
-async def test_a_server_that_does_not_answer_holds_nobody_up(
-    own: tuple[RedisServer, RedisCounters], hasty: RedisCounters
-) -> None:
-    (server, _), counters = own, hasty
-    server.freeze(frozen=True)
-    begin = time.monotonic()
-    verdicts = await asyncio.gather(
-        *(ask(counters, REQUESTS, ONE) for _ in range(100)), return_exceptions=True
-    )
-    took = time.monotonic() - begin
-    assert {type(verdict) for verdict in verdicts} == {CountersUnavailable}
-    assert DEADLINE / 2 <= took < DEADLINE + 0.5
-    begin = time.monotonic()
-    with pytest.raises(CountersUnavailable, match="TimeoutError"):
-        await ask(counters, REQUESTS, ONE)
-    assert time.monotonic() - begin < DEADLINE / 4
-    server.freeze(frozen=False)
-    await back(counters)
-    standing = (await ask(counters, rules(Limits(tokens_per_minute=77)), ONE)).token_standing
-    assert standing  # not what somebody else asked for before
-    assert standing.limit == 77
-
-
-async def test_who_had_to_wait_for_too_long_is_not_sent(hasty: RedisCounters) -> None:
-    counters = hasty
-    before = await counters.levels(REQUESTS)
-    first = asyncio.create_task(ask(counters, REQUESTS, ONE))
-    late = asyncio.create_task(ask(counters, REQUESTS, ONE))
-    await asyncio.sleep(0)
-    time.sleep(DEADLINE)  # the event loop has no time for it
-    with pytest.raises(CountersUnavailable, match="too slow"):
-        await late
-    with pytest.raises(CountersUnavailable, match="too slow"):
-        await first
-    assert counters.available
-    assert await counters.levels(REQUESTS) == before
-
-
-async def test_what_a_request_used_is_told_however_late(
-    own: tuple[RedisServer, RedisCounters], hasty: RedisCounters
-) -> None:
-    _, patient = own
-    admission = await ask(hasty, TOKENS, Estimate(500, 0))
-    hasty.settle(admission, 700, None, final=True)
-    time.sleep(DEADLINE)  # the event loop has no time for it
-    await hasty.close()
-    assert (hasty.unsettled, await patient.levels(TOKENS)) == (0, [700])
-
-
-async def test_an_answer_that_nobody_had_time_to_read_is_no_failure(hasty: RedisCounters) -> None:
-    admission = asyncio.create_task(ask(hasty, REQUESTS, ONE))
-    for _ in range(8):  # turns of the loop, until it is sent
-        await asyncio.sleep(0)
-    time.sleep(DEADLINE)
-    assert (await admission).blocked_by is None
-
-
-async def test_no_more_wait_than_may(own: tuple[RedisServer, RedisCounters]) -> None:
-    server, counters = own
-    admission = await ask(counters, REQUESTS, ONE)
-    server.freeze(frozen=True)
-    for _ in range(MOST_WAITING):
-        counters.settle(admission, 1, 1, final=True)
-    assert counters.unsettled == 0
-    with pytest.raises(CountersUnavailable, match="too many requests wait"):
-        await ask(counters, REQUESTS, ONE)
-    server.freeze(frozen=False)
-
-
-async def test_a_server_that_forgot_the_script_is_told_it_again(
-    own: tuple[RedisServer, RedisCounters],
-) -> None:
-    server, counters = own
-    server.client().script_flush()
-    verdicts = await asyncio.gather(*(ask(counters, REQUESTS, ONE) for _ in range(5)))
-    assert [verdict.blocked_by for verdict in verdicts] == [None] * 5
-    assert await counters.levels(REQUESTS) == [6]
-    assert counters.available
-
-
-async def test_a_server_that_takes_nothing_is_away(own: tuple[RedisServer, RedisCounters]) -> None:
-    server, counters = own
-    client = server.client()
-    client.config_set("maxmemory", 1)
-    with pytest.raises(CountersUnavailable, match="OutOfMemoryError"):
-        await ask(counters, rules(Limits(tokens_per_day=7)), ONE)
-    failed = client.info("errorstats")["errorstat_OOM"]["count"]
-    await eventually(
-        "it is tried again, in vain", lambda: client.info("errorstats")["errorstat_OOM"]["count"] > failed
-    )
-    assert not counters.available
-    client.config_set("maxmemory", 0)
-    await back(counters)
-    assert (await ask(counters, rules(Limits(tokens_per_day=7)), ONE)).blocked_by is None
-    client.close()
 
 
 async def test_passwords_are_used_and_not_told() -> None:
