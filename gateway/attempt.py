@@ -14,9 +14,10 @@ from typing import Protocol
 
 from gateway.errors import OVERLOADED, UPSTREAM_FAILED, Refusal, TooManyConnections
 from gateway.exchange import FailedAttempt
-from gateway.upstreams.connection import Failure, Receiver, UpstreamConnection
+from gateway.upstreams.connection import UpstreamConnection
 from gateway.upstreams.faults import CONNECTION_FAULT, Cause, Fault, read_answer
 from gateway.upstreams.held_answer import EXAMINED_STATUSES, HeldAnswer
+from gateway.upstreams.receiver import Failure, Receiver
 from gateway.upstreams.response_head import ResponseHead
 from gateway.upstreams.rest import Rest
 from gateway.upstreams.target import Target

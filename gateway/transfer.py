@@ -32,8 +32,9 @@ from gateway.exchange import Ending, Exchange
 from gateway.retrying import Retrying
 from gateway.transfer_context import Owner, Relaying
 from gateway.upload import Upload, framed
-from gateway.upstreams.connection import Failure, UpstreamConnection
+from gateway.upstreams.connection import UpstreamConnection
 from gateway.upstreams.faults import CONNECTION_FAULT, TIMEOUT_FAULT
+from gateway.upstreams.receiver import Failure
 from gateway.upstreams.response_head import ResponseHead
 from gateway.upstreams.target import Target
 

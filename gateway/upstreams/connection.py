@@ -14,11 +14,11 @@ import re
 import ssl
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
 
 import httptools
 
 from gateway.sockets import has_hung_up
+from gateway.upstreams.receiver import Failure, Receiver
 from gateway.upstreams.response_head import ResponseHead
 
 _VERSIONS = frozenset({"1.0", "1.1"})
@@ -35,31 +35,6 @@ class State(Enum):
 
 
 _IDLE, _ACTIVE, _CLOSED = State  # globals, for an enumeration's member is found a good deal later
-
-
-class Failure(Enum):
-    """Why a response will not become whole."""
-
-    STALE = "the pooled connection was closed before a response byte came"
-    CLOSED = "the upstream closed the connection"
-    MALFORMED = "the upstream's response is not HTTP"
-
-
-class Receiver(Protocol):
-    """Who asked: told of everything that comes of its request, from within `data_received`."""
-
-    def on_response(self, head: ResponseHead | None, body: bytes, whole: bool) -> None:
-        """What one read brought that had the head in it, or the end: with body bytes, without their framing.
-
-        When `whole` comes, the connection may be back in the pool already.
-        """
-
-    def on_response_body(self, data: bytes) -> None:
-        """What one read brought of the body between the two."""
-
-    def on_response_failed(self, failure: Failure) -> None: ...
-    def on_upload_flow(self) -> None:
-        """`writing_paused` has changed: the upstream takes no more of the request for now, or does again."""
 
 
 class UpstreamConnection(asyncio.Protocol):

@@ -7,7 +7,8 @@ import socket
 
 from aiohappyeyeballs import AddrInfoType
 
-from gateway.upstreams.connection import Failure, UpstreamConnection
+from gateway.upstreams.connection import UpstreamConnection
+from gateway.upstreams.receiver import Failure
 from gateway.upstreams.resolver import Resolver
 from gateway.upstreams.response_head import ResponseHead
 from tests.support.script import close, send
