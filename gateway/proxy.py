@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Collection, Coroutine
 
 from gateway.accounting import Accounting
@@ -19,7 +18,6 @@ from gateway.dialects import gemini
 from gateway.errors import (
     BODY_TOO_LARGE,
     DRAINING,
-    HOST_MALFORMED,
     HTTP_MALFORMED,
     INTERNAL,
     METHOD,
@@ -29,20 +27,17 @@ from gateway.errors import (
     UPSTREAM_TIMEOUT,
     GatewayError,
     described,
-    printable,
 )
 from gateway.exchange import Ending, Exchange
-from gateway.http_request import HttpRequest
 from gateway.identity import Identity
 from gateway.limiter import Limiter
 from gateway.refusal import refusal_bytes
 from gateway.relay import Relay
+from gateway.request_checks import check_http, client_request_id, host_asked_for
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.target import Target
 
 _log = logging.getLogger(__name__)
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_LENGTH_DIGITS = 19  # the parser takes the largest number that it can count to for none
 
 
 class Proxy:
@@ -96,14 +91,14 @@ class Proxy:
     def _admit(self, client: ClientConnection, exchange: Exchange) -> None:
         request = client.request
         target = request.target
-        exchange.client_request_id = _client_request_id(request)
+        exchange.client_request_id = client_request_id(request)
         exchange.route, route_error = gemini.parse(target)  # pure; what it finds wrong is told further down
-        _check_http(request, exchange.route.action)
+        check_http(request, exchange.route.action)
         if self.draining:
             raise GatewayError(DRAINING)
         if self.open > self.max_open or self.accounting.closed:
             raise GatewayError(OVERLOADED)
-        label = self.branches.label(_host(client)) if self.branches.named_by_host else ""
+        label = self.branches.label(host_asked_for(client)) if self.branches.named_by_host else ""
         principal = self.identity.remembered(request.fields, gemini.query_of(target))
         branch_id = self.branches.remembered(principal, label) if principal else None
         if principal and branch_id:
@@ -255,48 +250,3 @@ class _Asking:
 def _caller(exchange: Exchange) -> str:
     """Whose requests should go where the last one went."""
     return exchange.principal.credential_id if exchange.principal else ""
-
-
-def _check_http(request: HttpRequest, action: str) -> None:
-    """What the HTTP parser lets through, but the contract, or passing it on safely, does not."""
-    if request.fault:
-        raise GatewayError(request.fault)
-    if (
-        (not request.target.startswith("/") and (request.target != "*" or request.method != "OPTIONS"))
-        or (not request.http_1_1 and (request.http_version != "1.0" or action == gemini.STREAM_ACTION))
-        or (
-            request.chunked
-            and (not request.http_1_1 or request.fields[b"transfer-encoding"].lower() != b"chunked")
-        )
-        or len(request.fields.get(b"content-length", b"")) > _LENGTH_DIGITS
-        or not _has_one_host(request)
-    ):
-        raise GatewayError(HTTP_MALFORMED)
-
-
-def _has_one_host(request: HttpRequest) -> bool:
-    host = request.fields.get(b"host")
-    if host is None:
-        return not request.http_1_1
-    return b"," not in host or sum(name.lower() == b"host" for name, _ in request.headers) == 1
-
-
-def _host(client: ClientConnection) -> str:
-    """The host that the client asked for; a trusted proxy's word for it counts, where it is one word."""
-    fields = client.request.fields
-    forwarded = fields.get(b"x-forwarded-host")
-    if forwarded is None or not client.from_trusted_proxy:
-        return fields.get(b"host", b"").decode("utf-8", "surrogateescape")
-    host = forwarded.decode("utf-8", "surrogateescape")
-    if "," in host:
-        raise GatewayError(HOST_MALFORMED, {"host": printable(host)})
-    return host
-
-
-def _client_request_id(request: HttpRequest) -> str:
-    value = request.fields.get(b"x-request-id")
-    if value is None or not _REQUEST_ID.fullmatch(value):
-        return ""
-    given = value.decode("ascii")
-    # Whoever puts a token there does not want to find it in a log.
-    return given if printable(given) == given else ""
