@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gateway import config
 from gateway.upstreams.faults import CONNECTION_FAULT, TIMEOUT_FAULT, Cause, Fault, read_answer
+from gateway.upstreams.opening import adjust, open_upstream
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.rest import KEY_SECONDS, LONGEST_DELAY_SECONDS, QUOTA_SECONDS
 from gateway.upstreams.target_state import State
@@ -73,6 +75,22 @@ async def test_a_quota_of_the_day_ends_at_midnight_in_california(now: datetime, 
     assert not is_ready(pool)
     clock.passes(0.2)
     assert is_ready(pool)
+
+
+async def test_a_simulated_one_never_rests(clock: SetClock) -> None:
+    """It fails when a request's labels ask for it, which says nothing of the next one."""
+    upstream = await open_upstream(config.Upstream(name="s", kind="simulated", cooldown=True), 5.0)
+    try:
+        pool = Pool([upstream], clock=clock)
+        for _ in range(2):
+            for fault in (quota(38.0), quota(day=True), REFUSED, *[CONNECTION_FAULT] * 20):
+                attempt(pool.choose(FLASH), fault)
+            assert is_ready(pool)
+            assert pool.choose(FLASH).at_ease
+            # A configuration that is taken up again does not change that.
+            adjust(upstream, config.Upstream(name="s", kind="simulated", cooldown=True))
+    finally:
+        await upstream.close()
 
 
 async def test_of_two_quotas_the_longer_counts(alone: Alone, clock: SetClock) -> None:
