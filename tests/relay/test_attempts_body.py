@@ -6,17 +6,20 @@ import asyncio
 
 import pytest
 
+from gateway.exchange import Ending
 from tests.relay.attempts import attempts, error, in_order
 from tests.relay.conftest import Start
 from tests.relay.google_errors import ABOUT_THE_TARGET
-from tests.relay.parts import CUTS, UNARY, WHOLE, ask
+from tests.relay.parts import CUTS, UNARY, WHOLE, ask, refusal
 from tests.support.eventually import eventually
 from tests.support.raw_client import RawResponse
 from tests.support.raw_upstream import RawUpstream
-from tests.support.script import LAST_CHUNK, chunk, send, wait_for
+from tests.support.script import LAST_CHUNK, chunk, keep_open, send, wait_for
 from tests.support.stack import Stack
 
 KEPT = 64 * 1024
+FIRST_BYTE = 0.3
+"""Seconds that the upstream has for it."""
 OVERLOAD = error(*ABOUT_THE_TARGET["503 overload"])
 
 
@@ -104,6 +107,27 @@ async def test_a_body_that_becomes_whole_in_the_pause_is_sent_whole(
         answer = await client.read_response()
         assert (answer.body, attempts(answer)) == (UNARY, 2)
     assert second.requests[0].body == b"{}"
+    upstream.set("over")
+
+
+async def test_a_body_read_whole_in_the_pause_begins_the_wait_for_a_first_byte(
+    start: Start, upstream: RawUpstream, second: RawUpstream
+) -> None:
+    """What was waited for until then, the next piece of the body, has a deadline far longer."""
+    stack = await start(in_order(upstream, second), pause=lambda attempts: 0.2, first_byte=FIRST_BYTE)
+    upstream.answer_next([*OVERLOAD, wait_for("over")], after_body=False)
+    second.answer_next([keep_open()])
+    async with stack.client() as client:
+        await client.send(stack.chunked_request(chunk(b"{")))
+        await upstream.request()
+        await eventually("the first attempt is over", lambda: not stack.upstream_states)
+        [connection] = stack.connections
+        connection.data_received(chunk(b"}") + LAST_CHUNK)  # of an event loop that had it when paused
+        answer = await client.read_response()
+        assert (refusal(answer), attempts(answer)) == ((504, "UPSTREAM_TIMEOUT"), 2)
+    exchange = await stack.exchange()
+    assert exchange.ending is Ending.DEADLINE
+    assert FIRST_BYTE <= exchange.ended - exchange.began < FIRST_BYTE + 5
     upstream.set("over")
 
 
