@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -24,22 +25,31 @@ SERVER = "gateway"
 """aiohttp's own tells its version and Python's."""
 LINGER_SECONDS = 1.0
 """How long what is left of a body is read after its request was answered, before the connection is closed."""
+IDLE_SECONDS = 75.0
+"""How long a connection may wait for a whole head: more than a minute, which is Prometheus's pause.
+aiohttp's own is an hour, and it has no other limit for a head that has begun."""
 OPERATIONS = (*branches.OPERATIONS, *limits.OPERATIONS, *usage.OPERATIONS, *upstreams.OPERATIONS)
 """All of the admin API."""
 
 
-async def serve_admin(stack: AsyncExitStack, listen: Listen, app: web.Application) -> str:
-    """Serve the application there until the stack is closed. Its URL. Raises ListenError."""
+async def serve_admin(
+    stack: AsyncExitStack, listen: Listen, app: web.Application, *, idle_seconds: float = IDLE_SECONDS
+) -> str:
+    """Serve the application there until the stack is closed. Its URL. Raises ListenError.
+
+    `idle_seconds` is how long a connection may wait for a whole head.
+    """
     loop = asyncio.get_running_loop()
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     manager = runner.server
     assert manager is not None
+    connection = partial(_Connection, manager, loop=loop, idle_seconds=idle_seconds)
     bound = await bind(listen)
     for sock in bound:
         stack.callback(sock.close)
-        server = await loop.create_server(lambda: _Connection(manager, loop=loop), sock=sock, backlog=BACKLOG)
+        server = await loop.create_server(connection, sock=sock, backlog=BACKLOG)
         stack.callback(server.close)
     return url("http", listen, bound)
 
@@ -101,7 +111,7 @@ def create_admin_app(
 class _Connection(web.RequestHandler):
     """A client's connection: what is no HTTP is refused without a word of it, which could be the token."""
 
-    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, idle_seconds: float) -> None:
         # Probes and scrapes are no requests to account for; changes are in the audit trail.
         super().__init__(
             manager,
@@ -109,6 +119,7 @@ class _Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]
             logger=http_log,
             auto_decompress=False,
+            keepalive_timeout=idle_seconds,
             lingering_time=LINGER_SECONDS,
         )
 

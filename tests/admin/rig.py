@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.admin import create_admin_app, serve_admin
+from gateway.admin.app import IDLE_SECONDS
 from gateway.admin.operation import BODY_SECONDS, Targets
 from gateway.config import Admin, HostName, Listen, StoreUrl
 from gateway.exposition import Exposition
@@ -107,6 +108,7 @@ async def running_admin(
     snapshot: Callable[[], Snapshot] = Snapshot,
     targets: Targets = list,
     body_seconds: float = BODY_SECONDS,
+    idle_seconds: float = IDLE_SECONDS,
 ) -> AsyncIterator[AdminClient]:
     """An admin listener on loopback, which thinks that it is where it was `configured` to be."""
     store_path = directory / "gateway.db"
@@ -125,6 +127,6 @@ async def running_admin(
             listen=Listen.parse(configured),
             body_seconds=body_seconds,
         )
-        url = await serve_admin(stack, LOOPBACK, app)
+        url = await serve_admin(stack, LOOPBACK, app, idle_seconds=idle_seconds)
         session = await stack.enter_async_context(ClientSession(headers={} if token is None else BEARER))
         yield AdminClient(url, store, store_path, session)
