@@ -10,6 +10,7 @@ import time
 from redis import Redis
 
 from tests.support.machine import program
+from tests.support.tls import CertificateFiles
 
 START_SECONDS = 20.0
 _ATTEMPTS = 5
@@ -19,12 +20,13 @@ _ATTEMPTS = 5
 class RedisServer:
     """Runs from its making until `stop`; may be stopped and started again at the same port.
 
-    `options` are of its command line, such as `("--requirepass", "…")`.
+    `options` are of its command line, such as `("--requirepass", "…")`. `tls`: it speaks nothing else.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, tls: CertificateFiles | None = None) -> None:
         self._program = program("redis-server")
         self._options = options
+        self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
         for _ in range(_ATTEMPTS):
             with socket.socket() as free:
@@ -38,16 +40,20 @@ class RedisServer:
     @property
     def url(self) -> str:
         """Where it is, without a password."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"{'rediss' if self._tls else 'redis'}://127.0.0.1:{self.port}"
 
     def client(self) -> Redis:
         """A client for the test's own questions."""
         return Redis(host="127.0.0.1", port=self.port)
 
     def start(self) -> None:
-        """Return when it answers, if only that a password is wanted."""
+        """Return when it answers, if only that a password is wanted, or TLS."""
+        port = ["--port", str(self.port)]
+        if self._tls:
+            port = ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no"]
+            port += ["--tls-cert-file", str(self._tls.certificate), "--tls-key-file", str(self._tls.key)]
         self._process = subprocess.Popen(
-            [self._program, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", *self._options],
+            [self._program, "--bind", "127.0.0.1", *port, "--save", "", *self._options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -56,6 +62,8 @@ class RedisServer:
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                    if self._tls:  # it listens; who asks for more has to trust it
+                        return
                     connection.sendall(b"PING\r\n")
                     if connection.recv(100):
                         return
