@@ -28,7 +28,7 @@ from gateway.errors import (
     GatewayError,
     described,
 )
-from gateway.exchange import Ending, Exchange
+from gateway.exchange import Ending, Exchange, Principal
 from gateway.identity import Identity
 from gateway.limiter import Limiter
 from gateway.refusal import refusal_bytes
@@ -131,7 +131,7 @@ class Proxy:
             raise route_error
         model = self.catalog.resolve(exchange.route.model)
         exchange.model = model.id
-        self.pool.check(model)
+        self.pool.check(model, _asker(exchange).project_id)
         if route_error:
             raise route_error
         announced = client.request.content_length
@@ -144,8 +144,9 @@ class Proxy:
             self._wait(client, exchange, self._send_counted(client, exchange, model, counting))
 
     def _choose(self, exchange: Exchange, model: Model) -> Target:
+        asker = _asker(exchange)
         try:
-            return self.pool.choose(model, _caller(exchange))
+            return self.pool.choose(model, asker.credential_id, asker.project_id)
         except GatewayError as error:
             if not model.fallback or error.refusal is MODEL_NOT_ON_ENDPOINT:
                 raise
@@ -157,7 +158,8 @@ class Proxy:
     def another(self, exchange: Exchange, tried: Collection[Target]) -> Target | None:
         """See `Owner`."""
         model = self.catalog.resolve(exchange.route.model)
-        target = self.pool.another(model, _caller(exchange), tried)
+        asker = _asker(exchange)
+        target = self.pool.another(model, asker.credential_id, tried, asker.project_id)
         return target or self._fall_back(exchange, model, tried)
 
     def none_left(self, exchange: Exchange) -> GatewayError:
@@ -170,8 +172,10 @@ class Proxy:
 
     def _fall_back(self, exchange: Exchange, model: Model, tried: Collection[Target]) -> Target | None:
         """Where the first of the models is served that the operator names in its place."""
+        asker = _asker(exchange)
         for name in model.fallback:
-            if target := self.pool.another(self.catalog.resolve(name), _caller(exchange), tried):
+            fallback = self.catalog.resolve(name)
+            if target := self.pool.another(fallback, asker.credential_id, tried, asker.project_id):
                 return target
         return None
 
@@ -247,6 +251,7 @@ class _Asking:
         self._proxy.left(self._client, self._exchange)
 
 
-def _caller(exchange: Exchange) -> str:
-    """Whose requests should go where the last one went."""
-    return exchange.principal.credential_id if exchange.principal else ""
+def _asker(exchange: Exchange) -> Principal:
+    """Of a request that has been let in."""
+    assert exchange.principal
+    return exchange.principal

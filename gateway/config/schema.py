@@ -39,6 +39,8 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=36500)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
 Project = Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9][a-z0-9.:-]{0,62})?\Z")]
+ProjectId = Annotated[str, msgspec.Meta(pattern=r"^(\*|pr-[a-z]+-[a-z]+-[a-z0-9]{8})\Z")]
+"""Of a project of the gateway's own; `*`: any."""
 Location = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,62}\Z")]
 BranchName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._/-]{1,128}\Z")]
 
@@ -173,6 +175,8 @@ class Upstream(Section, frozen=True):
     credentials: GoogleCredentials | None = None
     """Vertex AI's, like the two before it."""
     models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("*",)
+    projects: Annotated[tuple[ProjectId, ...], msgspec.Meta(min_length=1)] = ("*",)
+    """Whose requests it may answer: ids, or `*` for everybody."""
     priority: Count = 1
     weight: Count = 1
     cooldown: bool = True

@@ -74,6 +74,8 @@ class Upstream:
     """At least one."""
     serves: Callable[[str], bool]
     """Whether it is one for the model with that short id."""
+    projects: frozenset[str] | None
+    """The ids of those whose requests it may answer; None: all."""
     priority: int
     """Lower is asked first."""
     weight: int

@@ -55,6 +55,7 @@ async def open_upstream(settings: config.Upstream, connect_timeout: float) -> Up
             path_prefix=url.path,
             keys=keys,
             serves=settings.serves,
+            projects=_projects(settings),
             priority=settings.priority,
             weight=settings.weight,
             cooldown=_cools_down(settings),
@@ -65,17 +66,25 @@ async def open_upstream(settings: config.Upstream, connect_timeout: float) -> Up
 
 def fixed(settings: config.Upstream) -> config.Upstream:
     """What of the settings can't change while the upstream is open: all but what `adjust` takes up."""
-    return msgspec.structs.replace(settings, credentials=None, keys=(), models=("*",), priority=1, weight=1)
+    anyone = ("*",)
+    return msgspec.structs.replace(
+        settings, credentials=None, keys=(), models=anyone, projects=anyone, priority=1, weight=1
+    )
 
 
 def adjust(upstream: Upstream, settings: config.Upstream) -> None:
     """Take up what may have changed while it is open."""
     upstream.keys = _keys(upstream.kind, settings.keys, upstream.keys)
     upstream.serves = settings.serves
+    upstream.projects = _projects(settings)
     upstream.priority = settings.priority
     upstream.weight = settings.weight
     if upstream.renewal and settings.credentials:
         upstream.renewal.use(settings.credentials)
+
+
+def _projects(settings: config.Upstream) -> frozenset[str] | None:
+    return None if "*" in settings.projects else frozenset(settings.projects)
 
 
 def _cools_down(settings: config.Upstream) -> bool:

@@ -68,6 +68,7 @@ class Pool:
         What is known of their targets stays known.
         """
         self.upstreams = sorted(upstreams, key=lambda upstream: upstream.priority)
+        self._for_all = all(upstream.projects is None for upstream in self.upstreams)
         # Of those that nobody has asked for since an earlier change, the latest that are unlike new ones.
         now = self._clock.monotonic()
         known = [
@@ -86,19 +87,22 @@ class Pool:
         self._targets.clear()
         self._callers.clear()
 
-    def check(self, model: Model) -> None:
-        """Raise GatewayError where no upstream serves the model."""
-        if model.id not in self._targets:
-            self._find(model)
+    def check(self, model: Model, project: str = "") -> None:
+        """Raise GatewayError where no upstream serves the model to that project."""
+        targets = self._targets.get(model.id) or self._find(model)
+        if not self._for_all:
+            _those_for(project, targets, model)
 
-    def choose(self, model: Model, caller: str = "") -> Target:
-        """Where a request for the model goes; `caller` says whose it is.
+    def choose(self, model: Model, caller: str = "", project: str = "") -> Target:
+        """Where a request for the model goes; `caller` says whose it is, `project` is the id of theirs.
 
-        Raises GatewayError: no upstream serves the model, or none can be asked just now.
+        Raises GatewayError: no upstream serves the model to the project, or none can be asked just now.
         """
         if self._head[GENERATION] != self._generation:
             self._learn()
         targets = self._targets.get(model.id) or self._find(model)
+        if not self._for_all:
+            targets = _those_for(project, targets, model)
         if len(targets) == 1 and (only := targets[0]).at_ease:
             return only
         target = self._ready(targets, model.id, caller, ())
@@ -106,12 +110,16 @@ class Pool:
             raise _none_ready(targets, self._clock)
         return target
 
-    def another(self, model: Model, caller: str, tried: Collection[Target]) -> Target | None:
+    def another(
+        self, model: Model, caller: str, tried: Collection[Target], project: str = ""
+    ) -> Target | None:
         """Where else; None: everywhere it was tried in vain, or nobody can be asked."""
         if self._head[GENERATION] != self._generation:
             self._learn()
         try:
             targets = self._targets.get(model.id) or self._find(model)
+            if not self._for_all:
+                targets = _those_for(project, targets, model)
         except GatewayError:  # of a model that is only a fallback
             return None
         return self._ready(targets, model.id, caller, tried)
@@ -188,6 +196,18 @@ class Pool:
         if len(self._callers) > KNOWN_CALLERS:
             self._callers.popitem(last=False)
         return chosen
+
+
+def _those_for(project: str, targets: Sequence[Target], model: Model) -> list[Target]:
+    """Those that may answer the project, at least one. Raises GatewayError."""
+    allowed = [
+        target
+        for target in targets
+        if target.upstream.projects is None or project in target.upstream.projects
+    ]
+    if not allowed:
+        raise GatewayError(MODEL_NOT_ON_ENDPOINT, {"model": model.id})
+    return allowed
 
 
 def _share_out(ready: Sequence[Target]) -> Target:

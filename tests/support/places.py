@@ -22,6 +22,7 @@ class Place:
     priority: int = 1
     keys: tuple[str, ...] = (UPSTREAM_KEY,)
     models: tuple[str, ...] = ("*",)
+    projects: tuple[str, ...] = ("*",)
 
     async def opened(
         self, *, kind: config.UpstreamKind, ca_file: Path | None, cooldown: bool, connect: float
@@ -35,6 +36,7 @@ class Place:
                 ca_file=ca_file,
                 keys=tuple(Secret(key, f"env:TEST_{number}") for number, key in enumerate(self.keys, 1)),
                 models=self.models,
+                projects=self.projects,
                 priority=self.priority,
                 cooldown=cooldown,
             ),

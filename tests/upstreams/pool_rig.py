@@ -42,6 +42,7 @@ async def studio(
     weight: int = 1,
     cooldown: bool = True,
     models: Sequence[str] = ("*",),
+    projects: Sequence[str] = ("*",),
 ) -> Upstream:
     """One of AI Studio's kind, with a key unless others are given."""
     return await open_upstream(
@@ -54,6 +55,7 @@ async def studio(
             weight=weight,
             cooldown=cooldown,
             models=tuple(models),
+            projects=tuple(projects),
         ),
         5.0,
     )
