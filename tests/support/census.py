@@ -14,8 +14,6 @@ from typing import Any
 
 _LIBRARIES = ("gateway.", "aiohttp.")
 """Whose objects are counted: the program's own, and those of the server beneath it."""
-_METHODS = (types.MethodType, types.BuiltinMethodType)
-"""Of objects, written in Python and compiled."""
 _OUTLIVING = (
     "gateway.exchange",  # the records, which the tests' observer keeps
     "gateway.identity",
@@ -60,7 +58,7 @@ class Census:
 
     def _is_older(self, timer: object) -> bool:
         """Whether it is of something that was there before: an object whose method it calls, or a task."""
-        called = [one.__self__ for one in gc.get_referents(timer) if isinstance(one, _METHODS)]
+        called = [one.__self__ for one in gc.get_referents(timer) if isinstance(one, types.MethodType)]
         older = {*map(id, self._objects), *map(id, self._tasks)}
         return any(id(one) in older for one in [*called, *gc.get_referents(*called)])
 
