@@ -163,13 +163,6 @@ class Attempt:
         except Exception as error:
             self._asker.on_error(error)
 
-    def on_response_body(self, data: bytes) -> None:
-        try:
-            if self._held is not None:
-                self._examine(self._held, data, False)
-        except Exception as error:
-            self._asker.on_error(error)
-
     def on_response_failed(self, failure: Failure) -> None:
         began = self.connection is not None and self.connection.response_began
         self.connection = None

@@ -48,14 +48,11 @@ class Timeouts:
 class Deadline:
     """When what one request waits for is too late; first of all its first byte."""
 
-    __slots__ = ("_due", "_limits", "_total_due", "moved", "waiting")
+    __slots__ = ("_due", "_limits", "_total_due", "waiting")
 
     def __init__(self, timeouts: Timeouts, began: float) -> None:
         """began: `time.monotonic()` seconds."""
         self.waiting = Waiting.FIRST_BYTE
-        self.moved = False
-        """To be set when what is waited for has come in part. The wait begins again when next looked at, so
-        that a chunk costs no reading of the clock."""
         self._limits = timeouts.limits
         self._due = began + timeouts.first_byte
         self._total_due = began + timeouts.total
@@ -65,12 +62,14 @@ class Deadline:
         self.waiting = waiting
         self._due = monotonic() + self._limits[waiting]
 
-    def passed(self, now: float) -> Waiting | None:
-        """What was waited for too long by now (`time.monotonic()`)."""
+    def passed(self, now: float, *, moved: bool) -> Waiting | None:
+        """What was waited for too long by now (`time.monotonic()`).
+
+        moved: what is waited for has come in part since this was last asked, so that the wait begins again.
+        (Were it told of each part at once, a chunk would cost a reading of the clock.)
+        """
         if now >= self._total_due:
             return _TOTAL
-        if self.moved:
-            self.moved = False
-            if self.waiting is not _CLIENT_READS:
-                self._due = now + self._limits[self.waiting]
+        if moved and self.waiting is not _CLIENT_READS:
+            self._due = now + self._limits[self.waiting]
         return self.waiting if now >= self._due else None

@@ -6,13 +6,16 @@ unread, and so that the client's stands between two chunks whenever the upstream
 
 from __future__ import annotations
 
+import logging
+
 from gateway.client_connection import ClientConnection
 from gateway.dialects import gemini
-from gateway.errors import Refusal
+from gateway.errors import Refusal, described
 from gateway.exchange import Ending, Exchange, Framing
 from gateway.metering import UsageReader
 from gateway.upstreams.response_head import ResponseHead
 
+_log = logging.getLogger(__name__)
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _EVENT_STREAM = b"text/event-stream"
 _ONE_ATTEMPT = b"x-gateway-attempts: 1"
@@ -29,6 +32,8 @@ class Downstream:
         "_exchange",
         "_reader",
         "_tail",
+        "_transport",
+        "body_bytes",
         "content_encoding",
         "framing",
         "keeps_connection",
@@ -39,6 +44,7 @@ class Downstream:
     ) -> None:
         """keep: another request may follow on the connection, as far as this one is concerned."""
         self._client = client
+        self._transport = client.transport
         self._exchange = exchange
         has_length = head.content_length is not None or not head.has_body
         self._chunked = not has_length and client.request.http_1_1
@@ -46,6 +52,8 @@ class Downstream:
         """Whether the head promises the client to take another request on this connection."""
         self.framing = Framing.SSE if head.content_type.startswith(_EVENT_STREAM) else exchange.route.framing
         self.content_encoding = head.content_encoding
+        self.body_bytes = 0
+        """How many were passed on."""
         self._tail = b"\n\n"
         self._reader = (
             UsageReader(self.framing, head.content_encoding.decode("latin-1")) if head.status < 400 else None
@@ -81,11 +89,15 @@ class Downstream:
         self._write(start, body, whole=whole)
 
     def write(self, data: bytes) -> None:
-        """Write what one read of the upstream brought from the middle of the body."""
+        """Write what one read of the upstream brought from the middle of the body.
+
+        The way of nearly every chunk. Of a thousand streams each other object that it touches has to be
+        fetched from memory: so it keeps to this one, the transport and the reader.
+        """
         size = len(data)
-        self._exchange.response_bytes += size
+        self.body_bytes += size
         self._tail = data[-4:] if size >= 4 else self._tail[-4:] + data
-        transport = self._client.transport  # not by its `write`: this is the way of nearly every chunk
+        transport = self._transport
         if transport is not None and not transport.is_closing():
             transport.write(b"%x\r\n%b\r\n" % (size, data) if self._chunked else data)
         if self._reader is not None:
@@ -98,7 +110,7 @@ class Downstream:
     def _write(self, start: bytes, body: bytes, *, whole: bool) -> None:
         """All that one read brought, in one write."""
         if body:
-            self._exchange.response_bytes += len(body)
+            self.body_bytes += len(body)
             self._tail = body[-4:] if len(body) >= 4 else self._tail[-4:] + body
             start += b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body
         if whole and self._chunked:
@@ -111,11 +123,16 @@ class Downstream:
     def finish(self, *, whole: bool) -> None:
         """Nothing more comes: tell the exchange what was used and, of a whole response, how it ended."""
         exchange, reader = self._exchange, self._reader
+        exchange.response_bytes = self.body_bytes
         if reader is not None:
             reader.end()
             exchange.usage = reader.usage
             exchange.usage_details = reader.details
             exchange.model_version = reader.model_version
+            if reader.fault is not None:
+                _log.error(
+                    "internal error: a response was not read for its usage: %s", described(reader.fault)
+                )
         if not whole:
             return
         if exchange.status >= 400:

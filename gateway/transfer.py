@@ -67,6 +67,8 @@ class Transfer:
     _over = False
     _unread = 0
     """Bytes that a client which is behind had yet to take when last looked at."""
+    _passed = 0
+    """Bytes of the response's body that had come when last looked at."""
 
     def __init__(self, relay: Relaying, owner: Owner, client: ClientConnection, exchange: Exchange) -> None:
         self._relay = relay
@@ -192,6 +194,10 @@ class Transfer:
         downstream.begin(head, body, whole=whole)
         if whole:
             self._response_is_whole()
+            return
+        self._passed = downstream.body_bytes
+        if self._attempt.connection:
+            self._attempt.connection.take_body = downstream.write
 
     def on_failed_answer(self, head: ResponseHead, body: bytes, whole: bool) -> None:
         if not self._try_another():
@@ -237,14 +243,6 @@ class Transfer:
         except Exception as error:
             self.on_error(error)
 
-    def on_response_body(self, data: bytes) -> None:
-        try:
-            if (downstream := self._downstream) is not None:
-                self._deadline.moved = True
-                downstream.write(data)
-        except Exception as error:
-            self.on_error(error)
-
     def on_response_failed(self, failure: Failure) -> None:
         assert self._attempt
         self._attempt.connection = None
@@ -283,7 +281,8 @@ class Transfer:
     def look(self, now: float) -> None:
         """Whether a deadline has passed by now (`time.monotonic()`), or somebody not being read has left."""
         transport = self._client.transport
-        waiting = self._deadline.passed(now)
+        before, self._passed = self._passed, self._downstream.body_bytes if self._downstream else 0
+        waiting = self._deadline.passed(now, moved=self._passed > before)
         if waiting is not None:
             self._expired(waiting)
         elif transport and not transport.is_reading() and self._client.has_left():

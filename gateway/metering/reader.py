@@ -12,7 +12,7 @@ from gateway.metering.events import EventStream
 from gateway.metering.findings import Findings
 from gateway.metering.inflate import Inflate
 from gateway.metering.report import read_details, read_usage
-from gateway.token_usage import Usage, UsageDetails
+from gateway.token_usage import NO_DETAILS, Usage
 
 GATHERED_BYTES = 4 * 1024
 """The most that is gathered before it is read: small pieces cost less read together."""
@@ -24,13 +24,25 @@ _OBJECT_BYTES = sys.getsizeof(b"")
 
 
 class UsageReader:
-    """Reads one response's body. No bytes make it raise, and it keeps a bounded number of them."""
+    """Reads one response's body. It never raises, and keeps a bounded number of its bytes.
 
-    __slots__ = ("_body", "_findings", "_gathered", "_inflate", "_pieces")
+    No bytes should bring about a `fault`; memory that is lacking can.
+    """
+
+    __slots__ = ("_body", "_findings", "_gathered", "_inflate", "_pieces", "details", "fault", "usage")
 
     def __init__(self, framing: Framing, content_encoding: str) -> None:
         """`content_encoding` is the response header's value; empty where there is none."""
         findings = self._findings = Findings()
+        self.usage: Usage | None = None
+        """At the end: what the last whole top-level `usageMetadata` object said; None when none came.
+
+        Whole is the object, not necessarily the response around it: a stream may be cut between the two.
+        """
+        self.details = NO_DETAILS
+        """At the end: what that object said beside its counts, and which features were used."""
+        self.fault: Exception | None = None
+        """Why nothing is known of this body."""
         self._pieces: list[bytes] = []
         """Gathered."""
         self._gathered = 0
@@ -77,9 +89,15 @@ class UsageReader:
         """Read what was gathered."""
         pieces, self._pieces = self._pieces, []
         size, self._gathered = self._gathered, 0
-        body = self._body
-        if body is None:
-            return
+        if self._body is not None:
+            try:
+                self._read_pieces(self._body, pieces, size)
+            except Exception as error:
+                self._give_up(error)
+
+    def _read_pieces(
+        self, body: EventStream | ResponseArray | Document, pieces: list[bytes], size: int
+    ) -> None:
         if size <= PIECE_BYTES:
             if not isinstance(body, EventStream) or not body.feed_events(pieces):
                 body.feed(b"".join(pieces))
@@ -90,23 +108,23 @@ class UsageReader:
 
     def end(self) -> None:
         """The body is over, cleanly or cut: what is said below is known only now, and is final."""
-        if self._body is not None:
-            self._read()
-            self._body.end()
-            self._body = self._inflate = None
+        self._read()
+        body, self._body = self._body, None
+        self._inflate = None
+        if body is not None:
+            try:
+                body.end()
+                self.usage = read_usage(self._findings)
+                self.details = read_details(self._findings)
+            except Exception as error:
+                self._give_up(error)
 
-    @property
-    def usage(self) -> Usage | None:
-        """What the last whole top-level `usageMetadata` object says; None when none came.
-
-        Whole is the object, not necessarily the response around it: a stream may be cut between the two.
-        """
-        return read_usage(self._findings)
-
-    @property
-    def details(self) -> UsageDetails:
-        """What that object says beside its counts, and which features were used."""
-        return read_details(self._findings)
+    def _give_up(self, fault: Exception) -> None:
+        """The response passes all the same, and what it used is unknown, which is better than half of it."""
+        self.fault = fault
+        self._body = self.usage = None
+        self.details = NO_DETAILS
+        self._findings = Findings()
 
     @property
     def model_version(self) -> str:

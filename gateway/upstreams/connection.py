@@ -58,10 +58,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_until_close",
         "idle_since",
         "loop",
+        "on_body",
         "receiver",
         "response_began",
         "reused",
         "state",
+        "take_body",
         "transport",
         "writing_paused",
     )
@@ -79,11 +81,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._on_idle = on_idle
         self.receiver: Receiver | None = None
         """Who is told; may be set to another while a response is on its way."""
-        self._parser = httptools.HttpResponseParser(self)
+        self.take_body: Callable[[bytes], None] | None = None
+        """Takes what a read brings of the body, if nothing else; may be set when the head has come. None: the
+        receiver does."""
         self._ended_by_peer = False
         self._surplus = False
         """More came than one response."""
         self._body: list[bytes] = []
+        self.on_body = self._body.append  # for the parser: a method of ours would cost it a frame each time
+        self._parser = httptools.HttpResponseParser(self)
         self._expect_response()
 
     def __repr__(self) -> str:
@@ -146,7 +152,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Give up whatever is under way, at once; the receiver hears nothing more."""
-        self.receiver = None
+        self.receiver = self.take_body = None
         self.state = _CLOSED
         if self.transport:
             self.loop.call_soon(self._cut)  # asyncio's TLS layer takes offence at it within a read
@@ -179,10 +185,13 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._in_head:
             if self._head or self._complete:
                 self._deliver()
-            elif (body := self._body) and self.receiver:  # the way of nearly every read of a stream
+            elif body := self._body:  # the way of nearly every read of a stream
                 data = body[0] if len(body) == 1 else b"".join(body)
                 body.clear()
-                self.receiver.on_response_body(data)
+                if self.take_body is not None:
+                    self.take_body(data)
+                elif self.receiver is not None:
+                    self.receiver.on_response(None, data, False)
         elif self._head_bytes > MAX_HEAD_BYTES:
             self._fail(Failure.MALFORMED)
 
@@ -233,6 +242,7 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._complete:
             self._surplus = True
+            self._body = self._body.copy()  # the parser goes on with the other one
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
@@ -254,10 +264,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._head = head
             self._until_close = head.has_body and not head.chunked and head.content_length is None
 
-    def on_body(self, data: bytes) -> None:
-        if not self._surplus:
-            self._body.append(data)
-
     def on_message_complete(self) -> None:
         if not self._surplus and not self._in_head:  # 1xx are messages, too
             self._keep_alive = self._parser.should_keep_alive()  # known until the message is over
@@ -277,7 +283,7 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.on_response(head, data, whole)
 
     def _finish(self) -> None:
-        self.receiver = None
+        self.receiver = self.take_body = None
         transport = self.transport
         if transport and self._keep_alive and not self._surplus and not transport.is_closing():
             self.resume_response()

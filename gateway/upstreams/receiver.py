@@ -20,13 +20,11 @@ class Receiver(Protocol):
     """Who asked: told of everything that comes of its request, from within `data_received`."""
 
     def on_response(self, head: ResponseHead | None, body: bytes, whole: bool) -> None:
-        """What one read brought that had the head in it, or the end: with body bytes, without their framing.
+        """What one read brought: the head, if it came with it, and body bytes, without their framing.
 
-        When `whole` comes, the connection may be back in the pool already.
+        When `whole` comes, the connection may be back in the pool already. What has neither head nor end in
+        it goes to the connection's `take_body` instead, where that is set.
         """
-
-    def on_response_body(self, data: bytes) -> None:
-        """What one read brought of the body between the two."""
 
     def on_response_failed(self, failure: Failure) -> None: ...
     def on_upload_flow(self) -> None:
