@@ -29,7 +29,6 @@ class Exchange:
         if whole:
             self.over.set_result(None)
 
-    def on_response_body(self, data: bytes) -> None: ...
     def on_response_failed(self, failure: Failure) -> None:
         self.over.set_result(failure)
 
