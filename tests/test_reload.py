@@ -53,8 +53,8 @@ class Desk:
         self.taken_up.append(upstreams)
 
     @asynccontextmanager
-    async def reloading(self, *, leads: bool = True) -> AsyncIterator[Reloader]:
-        reloader = Reloader(self.config, self.read, self.take_up, leads=leads, look_seconds=LOOK)
+    async def reloading(self) -> AsyncIterator[Reloader]:
+        reloader = Reloader(self.config, self.read, self.take_up, look_seconds=LOOK)
         task = asyncio.create_task(reloader.run())
         try:
             yield reloader
@@ -89,6 +89,31 @@ async def test_it_is_read_when_that_is_asked_for(desk: Desk, caplog: pytest.LogC
     ]
 
 
+async def test_what_stays_needs_no_restart(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.write(
+        "[server]",
+        'listen = ["127.0.0.1:4040"]',
+        'trusted_proxies = ["10.0.0.0/8"]',
+        'forward_request_headers = ["X-Trace"]',
+        "[admin]",
+        f'token = "file:{desk.key}"',
+        'hosts = ["gateway.internal"]',
+        "[branches]",
+        'trusted_suffixes = [".ai.example.com"]',
+        "[catalog.models.house-model]",
+        "shutdown = { vertex = 2026-12-01 }",
+        "[prices.models.house-model]",
+        "rates = [{ input = 1, output = 2 }]",
+    )
+    desk.config = load(desk.path, {})
+    async with desk.reloading() as reloader:
+        reloader.ask()
+        await eventually("it is taken up", lambda: len(desk.taken_up) == 1)
+        reloader.ask()
+        await eventually("it is taken up again", lambda: len(desk.taken_up) == 2)
+    assert caplog.messages == []
+
+
 async def test_it_is_read_once_for_each_change_of_a_file(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,19 +136,6 @@ async def test_a_file_that_keeps_changing_is_left_to_settle(desk: Desk) -> None:
         assert desk.readings == 0
         await eventually("it is read", lambda: len(desk.taken_up) == 1)
     assert desk.taken_up[-1][0].keys[0].reveal() == "x" * 40
-
-
-async def test_one_that_is_told_when_to_read_does_not_look(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    async with desk.reloading(leads=False) as reloader:
-        desk.key.write_text(f"{KEY}-2")
-        await asyncio.sleep(4 * LOOK)
-        assert desk.readings == 0
-        reloader.ask()
-        await eventually("it is taken up", lambda: len(desk.taken_up) == 1)
-        await eventually("it is told", lambda: caplog.messages == ["the upstreams were taken up"])
 
 
 async def test_what_goes_wrong_is_told_once_and_the_next_reading_counts(

@@ -88,6 +88,12 @@ class Network:
     def __init__(self, network: IPv4Network | IPv6Network) -> None:
         self._network = network
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Network) and self._network == other._network
+
+    def __hash__(self) -> int:
+        return hash(self._network)
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """From CIDR notation, `10.0.0.0/8` or `fd00::/8`, or one address."""
