@@ -1,16 +1,20 @@
 """What a worker and its parent tell each other, over a pair of sockets.
 
-A worker sends reports; its first one says that it serves. The parent sends single bytes, or goes away, which
-means DRAIN. Both trust each other: they are one program.
+A worker sends reports; its first one says that it serves. The parent sends the configuration, then single
+bytes, or goes away, which means DRAIN. Both trust each other: they are one program.
 """
 
 from __future__ import annotations
 
 import asyncio
+import pickle
+import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from gateway.config import Config, Upstream
 from gateway.metrics import Snapshot
 from gateway.upstreams.target_state import TargetState
 
@@ -18,8 +22,8 @@ DRAIN = b"d"
 """Take nothing new, end when all is done."""
 CUT = b"c"
 """The same, without waiting for what is under way."""
-RELOAD = b"r"
-"""Read the configuration again."""
+UPSTREAMS = b"u"
+"""Send new requests to these: what `packed` makes of them follows."""
 _LENGTH_BYTES = 4
 
 
@@ -38,6 +42,34 @@ class Report:
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Report)
+
+
+def packed(content: Config | Sequence[Upstream]) -> bytes:
+    """For a worker, with the secrets in it."""
+    data = pickle.dumps(content)
+    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
+
+
+def receive_config(channel: socket.socket) -> Config:
+    """What the parent sends first. Blocks. Raises ConnectionError when the parent is gone."""
+    size = int.from_bytes(_receive(channel, _LENGTH_BYTES), "big")
+    config = pickle.loads(_receive(channel, size))  # noqa: S301 - by the parent, see above
+    assert isinstance(config, Config)
+    return config
+
+
+def _receive(channel: socket.socket, size: int) -> bytes:
+    data = channel.recv(size, socket.MSG_WAITALL)
+    if len(data) < size:
+        raise ConnectionError("the parent is gone")
+    return data
+
+
+async def receive_upstreams(reader: asyncio.StreamReader) -> tuple[Upstream, ...]:
+    """What follows UPSTREAMS. Raises IncompleteReadError or ConnectionError when the parent is gone."""
+    size = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
+    upstreams: tuple[Upstream, ...] = pickle.loads(await reader.readexactly(size))  # noqa: S301 - see above
+    return upstreams
 
 
 async def send(writer: asyncio.StreamWriter, report: Report) -> None:

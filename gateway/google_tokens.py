@@ -67,6 +67,9 @@ class GoogleCredentials:
     def __repr__(self) -> str:
         return f"GoogleCredentials({self.reference})"
 
+    def __reduce__(self) -> tuple[type[GoogleCredentials], tuple[object, ...]]:
+        return GoogleCredentials, (self.reference, self.path, self._content)
+
     @classmethod
     def parse(cls, reference: str, environ: Mapping[str, str], *, read: bool = True) -> GoogleCredentials:
         """From `metadata`, `file:PATH` or `credential:NAME` (systemd's).

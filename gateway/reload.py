@@ -36,17 +36,12 @@ class Reloader:
         read: Callable[[], Config],
         take_up: TakeUp,
         *,
-        leads: bool = True,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        """`config` is what runs; `read` is called in a thread, and raises ConfigurationError.
-
-        One that does not lead is asked by another process, which watches the files and tells what changed.
-        """
+        """`config` is what runs; `read` is called in a thread, and raises ConfigurationError."""
         self._started = self._config = config
         self._read = read
         self._take_up = take_up
-        self._leads = leads
         self._look_seconds = look_seconds
         self._asked = asyncio.Event()
         self._taken = self._seen = stamps(_files(config))
@@ -59,8 +54,7 @@ class Reloader:
         """Read it whenever there is cause to, until cancelled."""
         while True:
             await self._cause()
-            if self._leads:
-                notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
                 await self._reload()
             except (ConfigurationError, OSError) as error:
@@ -69,12 +63,11 @@ class Reloader:
                 Exception
             ) as error:  # the gateway goes on without another reading, but should have the next
                 _log.error("the configuration stays as it was: internal error: %s", described(error))
-            if self._leads:
-                notify("READY=1")
+            notify("READY=1")
 
     async def _cause(self) -> None:
         """Wait until it is asked for, or a file has changed and stayed so."""
-        pause = self._look_seconds if self._leads and self._taken else None
+        pause = self._look_seconds if self._taken else None
         while not self._asked.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -95,10 +88,7 @@ class Reloader:
         self._config = new
         files = _files(new)
         self._taken = self._seen = dict(stamps(files)) | {file: now[file] for file in files & now.keys()}
-        if self._leads:
-            self._tell(old, new, changed)
-        else:
-            _log.info("the upstreams were taken up")
+        self._tell(old, new, changed)
 
     def _tell(self, old: Config, new: Config, files: Collection[Path]) -> None:
         changes = upstream_changes(old.settings, new.settings, files)

@@ -116,9 +116,10 @@ class Supervisor:
                 reloading.cancel()
                 await self._drain()
 
-    async def _have_taken_up(self, _upstreams: Sequence[Upstream]) -> None:
-        """Each worker reads for itself what has just been found good."""
-        self._tell(control.RELOAD)
+    async def _have_taken_up(self, upstreams: Sequence[Upstream]) -> None:
+        """So do those workers that are started later: with no other file than was found good."""
+        self._config = self._config.with_upstreams(tuple(upstreams))
+        self._tell(control.UPSTREAMS + control.packed(upstreams))
 
     def _ready(self) -> tuple[bool, str]:
         if self._state == "serving" and not any(worker.serves for worker in self._workers):
@@ -157,7 +158,7 @@ class Supervisor:
 
     def _start(self, place: int) -> Worker:
         self._workers = [worker for worker in self._workers if not worker.ended.is_set()]
-        self._workers.append(Worker(place, self._command, self._sockets[place], self._totals))
+        self._workers.append(Worker(place, self._command, self._config, self._sockets[place], self._totals))
         return self._workers[-1]
 
     async def _keep(self, worker: Worker) -> None:

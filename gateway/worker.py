@@ -3,50 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from gateway import control
-from gateway.config import Config
+from gateway.config import Config, Upstream
 from gateway.control import Report
+from gateway.errors import described
 from gateway.process import first_of
-from gateway.reload import Reloader
 from gateway.server import Gateway
 
 REPORT_SECONDS = 1.0
 """How old the parent's figures may be: what a killed worker has counted since is lost."""
+_log = logging.getLogger(__name__)
 
 
-async def run(
-    config: Config, read: Callable[[], Config], sockets: Iterable[socket.socket], channel: socket.socket
-) -> None:
+async def run(config: Config, sockets: Iterable[socket.socket], channel: socket.socket) -> None:
     """Serve until the parent says so or goes away, or SIGTERM or SIGINT comes; then drain.
 
     A second signal changes nothing, nor does SIGHUP: a service manager may signal the parent and its workers
-    alike, and the parent tells them of it, too. `read` gives the configuration as it is now.
-    Raises StoreError when it can't start.
+    alike, and the parent tells them what it comes to. Raises StoreError when it can't start.
     """
     stop, cut = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     gateway = Gateway(config)
-    reloader = Reloader(config, read, gateway.take_up, leads=False)
     reader, writer = await asyncio.open_unix_connection(sock=channel)
-    obeying = asyncio.create_task(_obey(reader, reloader, stop, cut))
+    news: asyncio.Queue[Sequence[Upstream]] = asyncio.Queue()
+    obeying = asyncio.create_task(_obey(reader, news, stop, cut))
     try:
         await gateway.build()
         await gateway.listen(sockets)
         await gateway.start()
         reporting = asyncio.create_task(_report(gateway, writer, stop))
-        reloading = asyncio.create_task(reloader.run())
+        taking_up = asyncio.create_task(_take_up(news, gateway))
         await stop.wait()
-        reloading.cancel()
+        taking_up.cancel()
         await gateway.drain(cut)
         reporting.cancel()
     finally:
@@ -59,17 +58,33 @@ async def run(
 
 
 async def _obey(
-    reader: asyncio.StreamReader, reloader: Reloader, stop: asyncio.Event, cut: asyncio.Event
+    reader: asyncio.StreamReader,
+    news: asyncio.Queue[Sequence[Upstream]],
+    stop: asyncio.Event,
+    cut: asyncio.Event,
 ) -> None:
-    with suppress(ConnectionError):  # a parent that died with reports unread
+    with suppress(ConnectionError, asyncio.IncompleteReadError):  # a parent that died with reports unread
         while command := await reader.read(1):
-            if command == control.RELOAD:
-                reloader.ask()
+            if command == control.UPSTREAMS:
+                news.put_nowait(await control.receive_upstreams(reader))
                 continue
             if command == control.CUT:
                 cut.set()
             stop.set()
     stop.set()
+
+
+async def _take_up(news: asyncio.Queue[Sequence[Upstream]], gateway: Gateway) -> None:
+    while True:
+        upstreams = await news.get()
+        try:
+            await gateway.take_up(upstreams)
+        except OSError as error:
+            _log.error("the upstreams stay as they were: %s", error)
+        except Exception as error:  # the next ones are to be taken up all the same
+            _log.error("the upstreams stay as they were: internal error: %s", described(error))
+        else:
+            _log.info("the upstreams were taken up")
 
 
 async def _report(gateway: Gateway, writer: asyncio.StreamWriter, stop: asyncio.Event) -> None:

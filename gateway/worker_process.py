@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from gateway import control
+from gateway.config import Config
 from gateway.totals import Member, Totals
 
 _log = logging.getLogger(__name__)
@@ -18,11 +19,18 @@ _log = logging.getLogger(__name__)
 class Worker:
     """Starts at once, without waiting for it; its reports go to `totals`.
 
-    `command` gets the number of the place and those of the files added: the channel to here, and copies of
-    the `sockets` to accept from.
+    `command` gets the number of the place and those of the files added: the channel to here, which has the
+    `config`, and copies of the `sockets` to accept from.
     """
 
-    def __init__(self, place: int, command: Sequence[str], sockets: Sequence[socket.socket], totals: Totals):
+    def __init__(
+        self,
+        place: int,
+        command: Sequence[str],
+        config: Config,
+        sockets: Sequence[socket.socket],
+        totals: Totals,
+    ) -> None:
         self.place = place
         self.ready = asyncio.Event()
         self.leaving = asyncio.Event()
@@ -32,6 +40,9 @@ class Worker:
         """How it ended, once it did."""
         self._began = asyncio.get_running_loop().time()
         self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._to_say = control.packed(config)
+        """Until there is a channel to say it on."""
         self._channel, theirs = socket.socketpair()
         # Copies, which stay open until the process has them, whatever becomes of the originals.
         given = [theirs, *(sock.dup() for sock in sockets)]
@@ -49,8 +60,10 @@ class Worker:
 
     def tell(self, command: bytes) -> None:
         """Send it one of the commands of `control`, which waits until it can read."""
-        with suppress(OSError):  # it has ended
-            self._channel.send(command)
+        if self._writer is None:
+            self._to_say += command
+        elif not self._writer.is_closing():  # it has ended
+            self._writer.write(command)
 
     def kill(self) -> None:
         """End it at once; one that has not begun ends as soon as it has."""
@@ -60,7 +73,8 @@ class Worker:
                 self._process.kill()
 
     async def _live(self, command: Sequence[str], given: Sequence[socket.socket], totals: Totals) -> None:
-        reader, writer = await asyncio.open_unix_connection(sock=self._channel)
+        reader, self._writer = await asyncio.open_unix_connection(sock=self._channel)
+        self._writer.write(self._to_say)
         files = [sock.fileno() for sock in given]
         try:
             try:
@@ -87,7 +101,7 @@ class Worker:
         except OSError as error:
             self.fate = f"could not be started: {error.strerror or error}"
         finally:
-            writer.close()
+            self._writer.close()
             self.ended.set()
 
 

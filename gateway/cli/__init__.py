@@ -37,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    shown = (serve, check_config, branches, credentials, projects, limits, usage, models, upstreams)
-    for command in (*shown, worker):
+    for command in (serve, check_config, branches, credentials, projects, limits, usage, models, upstreams):
         command.add(subparsers, common)
     simulate.add(subparsers)
+    worker.add(subparsers)
     args = parser.parse_args(argv)
     try:
         return int(args.run(args))

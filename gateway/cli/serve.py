@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return service.run(
             lambda say: single.run(config, read, partial(_announce, say)), process.loop_factory()
         )
-    supervisor = Supervisor(config, read, worker.command(args))
+    supervisor = Supervisor(config, read, worker.command())
     # uvloop can't give a process its own group; the parent has little to do anyway.
     return service.run(lambda say: supervisor.run(partial(_announce, say)), asyncio.new_event_loop)
 

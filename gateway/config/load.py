@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -83,6 +83,15 @@ class Config:
     settings: Settings
     """Every section as it was given, to be compared with another reading's."""
 
+    def __reduce__(self) -> tuple[Callable[..., Config], tuple[object, ...]]:
+        """How it reaches another process, secrets included: what can be built again is not passed on."""
+        return _build, (self.path, self.settings, self.warnings)
+
+    def with_upstreams(self, upstreams: tuple[Upstream, ...]) -> Config:
+        """The same with other upstreams."""
+        settings = msgspec.structs.replace(self.settings, upstreams=upstreams)
+        return replace(self, upstreams=upstreams, settings=settings)
+
     def notices(self, today: date) -> list[str]:
         """What the operator should know: the warnings, and which models end, or have ended, by then."""
         kinds = {upstream.kind for upstream in self.upstreams}
@@ -127,10 +136,14 @@ def load(
     for key, message in _problems(settings, embedded=path is None, serving=serving):
         raise table.error(key, message)
     try:
-        models = Catalog.build(settings.catalog)
-        prices = Prices.build(settings.prices)
+        config = _build(path, settings)
     except ConfigurationError as error:
         raise table.error(*str(error).split(": ", 1)) from None
+    return replace(config, warnings=tuple(_warnings(settings, config.catalog, secrets if serving else [])))
+
+
+def _build(path: Path | None, settings: Settings, warnings: tuple[str, ...] = ()) -> Config:
+    """Raises ConfigurationError, naming the key but no file."""
     return Config(
         path=path,
         server=settings.server,
@@ -140,13 +153,13 @@ def load(
         counters=settings.counters,
         limits=settings.limits,
         branches=settings.branches,
-        catalog=models,
-        prices=prices,
+        catalog=Catalog.build(settings.catalog),
+        prices=Prices.build(settings.prices),
         timeouts=settings.timeouts,
         routing=settings.routing,
         retries=settings.retries,
         upstreams=settings.upstreams,
-        warnings=tuple(_warnings(settings, models, secrets if serving else [])),
+        warnings=warnings,
         settings=settings,
     )
 

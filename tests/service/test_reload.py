@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from tests.service.rig import DEADLINE, ask, at_home, client, running
 from tests.service.test_start import LISTENING
-from tests.service.worker_rig import answer, ask_many, asked, begin, complete
+from tests.service.worker_rig import answer, ask_many, asked, begin, complete, processes
 from tests.support.eventually import eventually
 from tests.support.gateway import SIMULATED, Gateway
 from tests.support.process import Process
@@ -196,6 +197,30 @@ async def test_a_bad_file_changes_nothing_and_it_is_said_why(
         assert here.total_requests == MANY
         write(gateway, good)
         assert await hang_up(gateway, workers=2) == "are as before"
+
+
+async def test_a_worker_that_starts_later_has_what_the_others_have(
+    tmp_path: Path, here: RawUpstream, there: RawUpstream, key_file: Path
+) -> None:
+    with running(tmp_path, table("here", here, key_file), SERVER__WORKERS="2") as gateway:
+        write(gateway, table("there", there, key_file))
+        await hang_up(gateway, workers=2)
+        good = gateway.config_path.read_text()
+        key_file.unlink()
+        gateway.config_path.write_text("[server")
+        first = processes(gateway)
+        for process in first.values():
+            os.kill(process, signal.SIGKILL)
+        await ask_many(gateway, MANY)  # who waits for a worker is served by its successor
+        assert not {*processes(gateway).values()} & {*first.values()}
+        assert (here.total_requests, there.total_requests) == (0, MANY)
+        assert {request.header("x-goog-api-key")[0] for request in there.requests} == {KEY}
+        # The next good file counts for them as for any other.
+        key_file.write_text(NEXT_KEY)
+        gateway.config_path.write_text(good)
+        assert await hang_up(gateway, workers=2) == "changed: there (keys)"
+        await ask_many(gateway, 1)
+        assert there.requests[-1].header("x-goog-api-key") == [NEXT_KEY]
 
 
 async def test_what_needs_a_restart_is_told(tmp_path: Path, here: RawUpstream, key_file: Path) -> None:

@@ -108,17 +108,21 @@ def ended(process: int) -> bool:
 async def test_one_that_cannot_start_again_is_tried_less_and_less_and_misses_no_request(
     tmp_path: Path, upstream: RawUpstream
 ) -> None:
-    with running(tmp_path, upstream, SERVER__WORKERS="2") as gateway:
-        port, configuration = port_of(gateway.url), gateway.config_path.read_text()
+    obstacle = tmp_path / "obstacle"
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, sys\nif 'worker' in sys.orig_argv and os.path.exists({str(obstacle)!r}): os._exit(3)\n"
+    )
+    with running(tmp_path, upstream, {"PYTHONPATH": str(tmp_path)}, SERVER__WORKERS="2") as gateway:
+        port = port_of(gateway.url)
         assert listening(port) == 2
-        gateway.config_path.write_text("[server")
+        obstacle.touch()
         os.kill(processes(gateway)[1], signal.SIGKILL)
         for pause in ("0.0", "0.5", "1.0", "2.0"):
             gateway.process.wait_for_line(f"worker 1 .*; starting another in {pause} s$")
         await eventually("the other one alone listens", lambda: listening(port) == 1)
         await ask_many(gateway, 20)
         assert get(gateway.admin_url, "/readyz").status == 200
-        gateway.config_path.write_text(configuration)
+        obstacle.unlink()
         await eventually("both listen again", lambda: listening(port) == 2)
         await ask_many(gateway, 20)
         assert by_worker(gateway, "gateway_worker_restarts_total") == {1: 4, 2: 0}
