@@ -46,17 +46,14 @@ class Roster:
         One that goes on at the same place stays the same object, with its connections; its keys and what
         decides who goes there may be others. Raises OSError where one can't be opened: then nothing changes.
         """
-        members = {}
         async with AsyncExitStack() as undo:
-            for each in settings:
-                files = stamps(each.files)
-                member = self._members.get(each.name)
-                if member is None or (member.settings, member.files) != (fixed(each), files):
-                    upstream = await open_upstream(each, self._connect_timeout)
-                    undo.push_async_callback(upstream.close)
-                    member = _Member(upstream, fixed(each), files)
-                members[each.name] = member
+            try:
+                async with asyncio.TaskGroup() as opening:  # some of them wait for their first token
+                    tasks = {each.name: opening.create_task(self._member(each, undo)) for each in settings}
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from None
             undo.pop_all()
+        members = {name: task.result() for name, task in tasks.items()}
         # From here on nothing is awaited: no request sees one half.
         for each in settings:
             adjust(members[each.name].upstream, each)
@@ -65,6 +62,16 @@ class Roster:
                 self._let_go(old.upstream)
         self._members = members
         return [member.upstream for member in members.values()]
+
+    async def _member(self, settings: config.Upstream, undo: AsyncExitStack) -> _Member:
+        """The one that goes on there, or a new one."""
+        files = stamps(settings.files)
+        member = self._members.get(settings.name)
+        if member is None or (member.settings, member.files) != (fixed(settings), files):
+            upstream = await open_upstream(settings, self._connect_timeout)
+            undo.push_async_callback(upstream.close)
+            member = _Member(upstream, fixed(settings), files)
+        return member
 
     def _let_go(self, upstream: Upstream) -> None:
         upstream.connector.retire()
