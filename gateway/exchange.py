@@ -154,4 +154,6 @@ class Exchange:
     def __init__(self) -> None:
         self.id = _new_id()
         """The gateway's own id for the request."""
+        self.time = time.time()
+        """When it began, in seconds since the epoch."""
         self.began = time.monotonic()

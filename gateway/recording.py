@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from gateway.exchange import CUT, Ending, Exchange
@@ -12,17 +11,12 @@ from gateway.usage_record import UsageRecord, UsageSource
 _REPORTED, _PARTIAL, _UNKNOWN = UsageSource.REPORTED, UsageSource.PARTIAL, UsageSource.UNKNOWN
 
 
-def began_at(exchange: Exchange) -> float:
-    """When the request began, in seconds since the epoch."""
-    return time.time() - (time.monotonic() - exchange.began)
-
-
 def price(exchange: Exchange, prices: Prices) -> None:
     """Tell the exchange what its usage cost."""
     exchange.cost_nanos, exchange.unpriced = prices.cost(
         exchange.answered_as,
         exchange.model_version,
-        began_at(exchange),
+        exchange.time,
         exchange.usage,
         exchange.usage_details,
     )
@@ -47,7 +41,7 @@ def usage_record(exchange: Exchange) -> UsageRecord:
         request_id=exchange.id,
         attempt=len(exchange.failed_attempts) + 1,
         attempts=len(exchange.failed_attempts) + 1,
-        time=began_at(exchange),
+        time=exchange.time,
         client_request_id=exchange.client_request_id,
         project=principal.project_id,
         branch=exchange.branch_id,
@@ -82,13 +76,12 @@ def failed_records(exchange: Exchange) -> Iterator[UsageRecord]:
     """The records of the attempts before the last one: nothing is known of what they used."""
     principal = exchange.principal
     assert principal is not None
-    now, wall = time.monotonic(), time.time()
     for number, failed in enumerate(exchange.failed_attempts, 1):
         yield UsageRecord(
             request_id=exchange.id,
             attempt=number,
             attempts=number,
-            time=wall - (now - failed.began),
+            time=exchange.time + (failed.began - exchange.began),
             client_request_id=exchange.client_request_id,
             project=principal.project_id,
             branch=exchange.branch_id,
