@@ -35,8 +35,9 @@ class Response:
     body: BodyReader = field(default_factory=lambda: BodyReader("none"))
     head_bytes: int = 0
     """Of all heads, interim ones included."""
-    old_interim: bool = False
-    """A 1xx came in HTTP/1.0, which has none: whether what follows belongs to it is anybody's guess."""
+    odd_interim: bool = False
+    """A 1xx came in HTTP/1.0, which has none, or announced a body, which none has: whether what follows
+    belongs to it is anybody's guess."""
     surplus: bool = False
     """Something stands behind the whole answer, other than line ends, which mean nothing."""
 
@@ -87,7 +88,8 @@ def response(sent: bytes, ended: Ending) -> Response:
             if status == 101:
                 raise WireError("another protocol, which nobody asked for")
             if status < 200:
-                found.old_interim |= head.start_line.startswith("HTTP/1.0")
+                found.odd_interim |= head.start_line.startswith("HTTP/1.0")
+                found.odd_interim |= bool(head.all("content-length") or head.all("transfer-encoding"))
             else:
                 found.body = head.response_body("POST")
                 found.head, found.status, found.reason = head, status, reason

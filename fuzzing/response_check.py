@@ -64,7 +64,7 @@ def _check_refusal(answer: RawResponse, sent: Response, *, array: bool, lossy: b
     row = check_some_refusal(answer)
     assert row is refusals.UPSTREAM_FAILED, f"refused as {row.reason}"
     assert isinstance(json.loads(answer.body), list) == array, "a refusal not framed as its answer"
-    if lossy or sent.old_interim or sent.head_bytes > _HEAD_LIMIT:
+    if lossy or sent.odd_interim or sent.head_bytes > _HEAD_LIMIT:
         return
     if sent.whole:
         assert sent.status in _KEY_REFUSALS, "a whole answer was refused"

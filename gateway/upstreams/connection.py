@@ -23,6 +23,8 @@ from gateway.upstreams.response_head import ResponseHead
 
 _VERSIONS = frozenset({"1.0", "1.1"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_KNOWN_INTERIM = frozenset({100, 102, 103})
+"""Of any other 1xx llhttp would read a body, where it announces one."""
 _READ_BYTES = 256 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 """How much of a response is read in search of its head's end; llhttp itself has no limit."""
@@ -259,7 +261,10 @@ class UpstreamConnection(asyncio.Protocol):
             raise ValueError("a status line that can't be passed on")
         head = ResponseHead(status, self._reason, self._headers)
         self._expect_head()
-        if status >= 200:
+        if status < 200:
+            if status not in _KNOWN_INTERIM and (head.chunked or int(head.content_length or 0)):
+                raise ValueError("an interim answer with a body, of which there is none")
+        else:
             self._in_head = False
             self._head = head
             self._until_close = head.has_body and not head.chunked and head.content_length is None

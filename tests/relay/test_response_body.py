@@ -126,6 +126,25 @@ async def test_an_interim_answer_has_no_body_whatever_it_says(
     assert (answer.status, answer.body) == (200, UNARY)
 
 
+@pytest.mark.parametrize("status", [104, 110, 199])
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 2", b"Transfer-Encoding: chunked", b"Content-Length: 0"]
+)
+async def test_one_that_the_parser_would_read_a_body_of_must_not_announce_any(
+    status: int, framing: bytes, stack: Stack, upstream: RawUpstream
+) -> None:
+    head = b"HTTP/1.1 %d Wait\r\n%b\r\n\r\n" % (status, framing)
+    body = b"" if framing.endswith(b"0") else b"0\r\n\r\n" if b"chunked" in framing else b"{}"
+    upstream.answer_next([send(head + body + WHOLE)])
+    async with stack.client() as client:
+        await client.send(stack.request(action="generateContent"))
+        answer = await client.read_response()
+    if body:
+        assert refusal(answer) == (502, "UPSTREAM_FAILED")
+    else:
+        assert (answer.status, answer.body) == (200, UNARY)
+
+
 async def test_interim_answers_without_end_are_given_up(stack: Stack, upstream: RawUpstream) -> None:
     upstream.answer_next([send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 3000), keep_open()])
     async with stack.client() as client:
