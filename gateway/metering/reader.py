@@ -84,6 +84,8 @@ class UsageReader:
                     self._read()
         except zlib.error:
             self.end()
+        except Exception as error:
+            self._give_up(error)
 
     def _read(self) -> None:
         """Read what was gathered."""
@@ -122,7 +124,7 @@ class UsageReader:
     def _give_up(self, fault: Exception) -> None:
         """The response passes all the same, and what it used is unknown, which is better than half of it."""
         self.fault = fault
-        self._body = self.usage = None
+        self._body = self._inflate = self.usage = None
         self.details = NO_DETAILS
         self._findings = Findings()
 

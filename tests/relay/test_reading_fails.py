@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.raw_upstream import RawUpstream
 from tests.support.script import response, response_bytes, send
 
 
-def _no_memory(document: bytes) -> None:
+def _no_memory(*arguments: object) -> None:
     raise MemoryError
 
 
@@ -46,3 +47,19 @@ async def test_its_usage_is_unknown_and_an_operator_is_told(
         assert (await client.read_response()).body == UNARY
         later = await stack.exchange(1)
         assert (later.ending, later.model_version) == (Ending.COMPLETE, "gemini-2.5-flash")
+
+
+async def test_so_is_one_that_cannot_be_inflated(
+    start: Start, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack = await start()
+    body = gzip.compress(EVENT * 3 + LAST_EVENT)
+    headers = [SSE, ("Content-Encoding", "gzip")]
+    upstream.answer_next(response(200, headers, body, "chunked", splits=range(120, 180, 20)))
+    monkeypatch.setattr("gateway.metering.inflate.zlib.decompressobj", _no_memory)
+    async with stack.client() as client:
+        await client.send(stack.request())
+        answer = await client.read_response()
+        exchange = await stack.exchange()
+    assert (answer.ended, answer.body, exchange.usage) == ("complete", body, None)
+    assert "a response was not read for its usage: MemoryError" in caplog.text
