@@ -32,10 +32,15 @@ def upstream(traffic: Traffic) -> Iterator[RawUpstream]:
 
 
 async def kept(server: PostgresServer) -> list[str]:
-    """The request ids of all records, in the order in which they came into the store."""
+    """The request ids of all records, in the order in which they came into the store.
+
+    Of those that came together, as they began. Their places say nothing: a row may fill the gap that one
+    left whose transaction was cut off.
+    """
+    order = "xmin::text::bigint, time"
     connection = await server.connect()
     try:
-        rows = await connection.fetch(f"SELECT request_id FROM {SCHEMA}.usage_records ORDER BY ctid")
+        rows = await connection.fetch(f"SELECT request_id FROM {SCHEMA}.usage_records ORDER BY {order}")
         return [row[0] for row in rows]
     finally:
         await connection.close()
