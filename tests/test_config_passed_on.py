@@ -18,7 +18,7 @@ from tests.support.google import service_account
 KEY = "AQ.key-of-the-tests"
 EVERYTHING = """
 [server]
-listen = ["127.0.0.1:4040", "[::1]:0", "unix:/tmp/gateway"]
+listen = ["127.0.0.1:4040", "[::1]:0", "unix:/run/gateway"]
 trusted_proxies = ["10.0.0.0/8", "fd00::1"]
 forward_request_headers = ["X-Trace"]
 [admin]
@@ -78,7 +78,7 @@ def test_it_is_the_same_in_every_part(config: Config) -> None:
     assert [(listen, listen.host, listen.port, listen.path) for listen in got.server.listen] == [
         ("127.0.0.1:4040", "127.0.0.1", 4040, ""),
         ("[::1]:0", "::1", 0, ""),
-        ("unix:/tmp/gateway", "", 0, "/tmp/gateway"),
+        ("unix:/run/gateway", "", 0, "/run/gateway"),
     ]
     assert "10.1.2.3" in got.server.trusted_proxies[0]
     studio, cloud = got.upstreams
