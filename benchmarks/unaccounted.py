@@ -23,6 +23,7 @@ class _NoReader:
     details = NO_DETAILS
     model_version = ""
     error_seen = False
+    fault = None
     finished = True
 
     def __init__(self, *_: object) -> None: ...
