@@ -164,6 +164,8 @@ class Transfer:
             self.fail(refusal)
         elif upload.whole:
             self.request_whole = True
+            if self._whole and self._attempt:
+                self._attempt.connection = None  # back in its pool, or closed: no longer ours to abort
             if self._connection and not self._client.writing_paused:
                 self._deadline.wait_for(_NEXT_CHUNK if self._downstream else _FIRST_BYTE)
 

@@ -79,10 +79,12 @@ class Upload:
             return
         if self._connection.writing_paused:
             self._client.pause_reading()
-            self._deadline.wait_for(Waiting.UPSTREAM_UPLOAD)
+            waiting = Waiting.UPSTREAM_UPLOAD
         else:
             self._client.resume_reading()
-            self._deadline.wait_for(Waiting.CLIENT_BODY)
+            waiting = Waiting.CLIENT_BODY
+        if not self._client.writing_paused:
+            self._deadline.wait_for(waiting)
 
     def so_far(self) -> bytes | None:
         """All that has come, to be sent on a connection that has none of it; None if it is no longer kept."""

@@ -10,11 +10,11 @@ import pytest
 from gateway.exchange import Ending
 from gateway.upstreams.connection import State
 from tests.relay.conftest import Start
-from tests.relay.parts import CUTS, LAST_EVENT, STREAM_HEAD, UNARY, WHOLE, error_event
+from tests.relay.parts import CUTS, LAST_EVENT, STREAM_HEAD, UNARY, WHOLE, error_event, idle
 from tests.support.eventually import eventually
 from tests.support.raw_client import RawClient, RawResponse
 from tests.support.raw_upstream import RawUpstream
-from tests.support.script import LAST_CHUNK, Script, Step, chunk, read_body, send
+from tests.support.script import LAST_CHUNK, Script, Step, chunk, read_body, send, wait_for
 from tests.support.stack import Stack
 from tests.support.upstream_connection import UpstreamConnection
 
@@ -204,3 +204,36 @@ async def test_a_drain_waits_for_a_client_that_is_behind_and_tells_it(
         else:
             assert answer.body == sent
     assert (await stack.exchange()).ending is Ending.TRUNCATED
+
+
+async def test_one_that_catches_up_leaves_the_connection_to_whoever_has_it_now(
+    stack: Stack, upstream: RawUpstream
+) -> None:
+    """The answer was whole before the request: with the request's end the connection was free again."""
+    behind = Behind(stack, upstream)
+    upstream.answer_next([wait_for("go"), send(WHOLE)])
+    async with stack.client(receive_buffer=4096) as client:
+        await client.send(stack.request(b"{", framing=b"Content-Length: 2"))
+        answer = await behind.begin(client)
+        await client.send(b"}")
+        await idle(stack)
+        async with stack.client() as other:
+            await other.send(stack.request(action="generateContent"))
+            await upstream.request(1)
+            await client.read_body(answer)
+            assert answer.ended == "complete"
+            upstream.set("go")
+            assert (await other.read_response()).body == UNARY
+    assert upstream.total_connections == 1
+
+
+async def test_its_own_deadline_stands_while_its_request_still_comes(
+    start: Start, upstream: RawUpstream
+) -> None:
+    stack = await start(body_piece=3600.0, write=0.3, total=7200.0)
+    behind = Behind(stack, upstream)
+    async with stack.client(receive_buffer=4096) as client:
+        await client.send(stack.request(b"{", framing=b"Content-Length: 100"))
+        await behind.begin(client)
+        await client.send(b" ")
+        assert (await stack.exchange()).ending is Ending.DEADLINE
