@@ -1,7 +1,8 @@
 """What a worker and its parent tell each other, over a pair of sockets.
 
 A worker sends reports; its first one says that it serves. The parent sends the configuration, then single
-bytes, or goes away, which means DRAIN. Both trust each other: they are one program.
+bytes, with upstreams behind one of them, or goes away, which means DRAIN. Both trust each other: they are
+one program.
 """
 
 from __future__ import annotations
@@ -59,16 +60,21 @@ def receive_config(channel: socket.socket) -> Config:
 
 
 def _receive(channel: socket.socket, size: int) -> bytes:
-    data = channel.recv(size, socket.MSG_WAITALL)
-    if len(data) < size:
-        raise ConnectionError("the parent is gone")
+    data = b""
+    while len(data) < size:  # a signal may cut a reading short
+        piece = channel.recv(size - len(data))
+        if not piece:
+            raise ConnectionError("the parent is gone")
+        data += piece
     return data
 
 
 async def receive_upstreams(reader: asyncio.StreamReader) -> tuple[Upstream, ...]:
     """What follows UPSTREAMS. Raises IncompleteReadError or ConnectionError when the parent is gone."""
     size = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
-    upstreams: tuple[Upstream, ...] = pickle.loads(await reader.readexactly(size))  # noqa: S301 - see above
+    data = await reader.readexactly(size)
+    # In a thread: google-auth checks a service account's key, which takes tens of milliseconds.
+    upstreams: tuple[Upstream, ...] = await asyncio.to_thread(pickle.loads, data)
     return upstreams
 
 

@@ -63,7 +63,7 @@ async def _obey(
     stop: asyncio.Event,
     cut: asyncio.Event,
 ) -> None:
-    with suppress(ConnectionError, asyncio.IncompleteReadError):  # a parent that died with reports unread
+    try:
         while command := await reader.read(1):
             if command == control.UPSTREAMS:
                 news.put_nowait(await control.receive_upstreams(reader))
@@ -71,7 +71,10 @@ async def _obey(
             if command == control.CUT:
                 cut.set()
             stop.set()
-    stop.set()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass  # a parent that died with reports unread
+    finally:
+        stop.set()
 
 
 async def _take_up(news: asyncio.Queue[Sequence[Upstream]], gateway: Gateway) -> None:

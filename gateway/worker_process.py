@@ -75,6 +75,7 @@ class Worker:
     async def _live(self, command: Sequence[str], given: Sequence[socket.socket], totals: Totals) -> None:
         reader, self._writer = await asyncio.open_unix_connection(sock=self._channel)
         self._writer.write(self._to_say)
+        self._to_say = b""
         files = [sock.fileno() for sock in given]
         try:
             try:

@@ -1,4 +1,4 @@
-"""What `serve` and its workers share: their options, their diagnostics, how they run and fail."""
+"""What `serve` and its workers share: diagnostics, how they run and fail; and the options of `serve`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 
 def options() -> argparse.ArgumentParser:
-    """The parent parser of both commands."""
+    """The parent parser of `serve`."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--listen", metavar="HOST:PORT", help="instead of the configured address")
     parser.add_argument("--workers", metavar="N", help="how many processes serve")

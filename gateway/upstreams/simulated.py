@@ -23,6 +23,10 @@ def authorization(credential: str) -> bytes:
 async def start(pace: float) -> tuple[web.AppRunner, int]:
     """Start the simulator (pace: seconds between two chunks). Its runner, to clean up, and its port."""
     runner = create_runner(pace=pace)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+    except BaseException:
+        await runner.cleanup()
+        raise
     return runner, runner.addresses[0][1]
