@@ -14,6 +14,7 @@ from typing import Protocol
 
 from gateway.errors import OVERLOADED, UPSTREAM_FAILED, Refusal, TooManyConnections
 from gateway.exchange import FailedAttempt
+from gateway.outgoing import Outgoing
 from gateway.upstreams.connection import UpstreamConnection
 from gateway.upstreams.faults import CONNECTION_FAULT, Cause, Fault, read_answer
 from gateway.upstreams.held_answer import EXAMINED_STATUSES, HeldAnswer
@@ -70,6 +71,7 @@ class Attempt:
         "_asker",
         "_held",
         "_line",
+        "_outgoing",
         "_task",
         "_trial",
         "began",
@@ -79,7 +81,7 @@ class Attempt:
         "target",
     )
 
-    def __init__(self, asker: Asker, target: Target) -> None:
+    def __init__(self, asker: Asker, target: Target, outgoing: Outgoing) -> None:
         self.target = target
         self.connection: UpstreamConnection | None = None
         """While it is this attempt's own, or its asker's."""
@@ -91,6 +93,7 @@ class Attempt:
         self._line = b""
         """Of the key that it was asked with, which may be renewed meanwhile."""
         self._asker = asker
+        self._outgoing = outgoing
         self._trial: Rest | None = None
         """What ends if this one is answered."""
         self._task: asyncio.Task[None] | None = None
@@ -146,7 +149,7 @@ class Attempt:
         if request is None:  # meanwhile the body has grown beyond what is kept
             asker.on_no_answer(UPSTREAM_FAILED, elsewhere=False)
             return
-        connection.start(self, request, whole=asker.request_whole)
+        connection.start(self, request, self._outgoing, whole=asker.request_whole)
         self._asked_at = monotonic()
         asker.asked(connection)
 

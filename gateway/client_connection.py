@@ -25,6 +25,7 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange
 from gateway.http_request import HttpRequest
+from gateway.outgoing import Outgoing
 from gateway.refusal import refusal_bytes
 from gateway.request_reader import RequestReader
 from gateway.sockets import bytes_unread, has_hung_up
@@ -53,6 +54,7 @@ class Server(Protocol):
     connections: set[ClientConnection]
     draining: bool
     limits: Limits
+    outgoing: Outgoing
     handle: Callable[[ClientConnection], None]
     """Takes the request that a connection holds, and calls `finish` when it is answered."""
     on_malformed: Callable[[Exchange], None]
@@ -92,6 +94,7 @@ class ClientConnection(asyncio.Protocol):
         "_timer",
         "_timer_at",
         "_trusted",
+        "outgoing",
         "passage",
         "request",
         "transport",
@@ -100,6 +103,8 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self.outgoing = server.outgoing
+        """Writes to it, but for the middle of a stream."""
         self.transport: asyncio.Transport | None = None
         self.passage: Passage | None = None
         """Set by whoever handles the present request."""
@@ -197,10 +202,10 @@ class ClientConnection(asyncio.Protocol):
         return self._reader.fault is not None and not self.request.body_whole
 
     def write(self, data: bytes) -> None:
-        """Send bytes of the answer; to a client that has left, nothing."""
+        """Send bytes of the answer, in this turn of the event loop; to a client that has left, nothing."""
         transport = self.transport
         if transport is not None and not transport.is_closing():
-            transport.write(data)
+            self.outgoing.write(transport, data)
 
     def pause_reading(self) -> None:
         """Take no more of the body for now."""
@@ -233,6 +238,7 @@ class ClientConnection(asyncio.Protocol):
         if transport is None:
             return
         self._discarding = True
+        self.outgoing.flush()
         transport.close()
         if transport.get_write_buffer_size():
             self._set_timer(self._server.limits.write_seconds, transport.abort)
@@ -334,6 +340,7 @@ class ClientConnection(asyncio.Protocol):
         if transport is None or self._discarding:
             return
         self._discarding = True
+        self.outgoing.flush()
         self._set_timer(LINGER_SECONDS, self.close)
         if not transport.can_write_eof():  # TLS: close_notify is the only half-close there is
             transport.close()

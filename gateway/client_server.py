@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from gateway.client_connection import ClientConnection, Limits
 from gateway.exchange import Exchange
+from gateway.outgoing import Outgoing
 
 
 class ClientServer:
@@ -16,10 +17,12 @@ class ClientServer:
         self,
         handle: Callable[[ClientConnection], None],
         *,
+        outgoing: Outgoing,
         limits: Limits,
         on_malformed: Callable[[Exchange], None],
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.outgoing = outgoing
         self.limits = limits
         self.handle = handle
         self.on_malformed = on_malformed

@@ -87,6 +87,8 @@ class Downstream:
             lines.append(b"Connection: keep-alive")
         start = b"HTTP/1.1 %d %b\r\n%b\r\n\r\n" % (head.status, head.reason, b"\r\n".join(lines))
         self._write(start, body, whole=whole)
+        if not whole:
+            self._client.outgoing.flush()
 
     def write(self, data: bytes) -> None:
         """Write what one read of the upstream brought from the middle of the body.

@@ -29,6 +29,7 @@ from gateway.listeners import BACKLOG
 from gateway.machine import default_limits, open_cooldowns, open_counters, open_ledger, ship
 from gateway.metrics import Snapshot
 from gateway.observe import Observer
+from gateway.outgoing import Outgoing
 from gateway.process import first_of
 from gateway.proxy import Proxy
 from gateway.relay import Relay
@@ -148,6 +149,7 @@ class Gateway:
         )
         self._clients = ClientServer(
             self._proxy.handle,
+            outgoing=Outgoing(self._relay.live),
             limits=ConnectionLimits(
                 max_connections=self._max_connections,
                 write_seconds=config.timeouts.write,

@@ -114,7 +114,7 @@ class Transfer:
         exchange.attempts += 1
         exchange.upstream = ""  # until it is asked
         exchange.answered_as = target.model_id
-        self._attempt = attempt = Attempt(self, target)
+        self._attempt = attempt = Attempt(self, target, self._client.outgoing)
         attempt.begin()
 
     def waits_for_connection(self) -> None:

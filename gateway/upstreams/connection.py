@@ -17,6 +17,7 @@ from enum import Enum
 
 import httptools
 
+from gateway.outgoing import Outgoing
 from gateway.sockets import has_hung_up
 from gateway.upstreams.receiver import Failure, Receiver
 from gateway.upstreams.response_head import ResponseHead
@@ -52,6 +53,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_in_head",
         "_keep_alive",
         "_on_idle",
+        "_outgoing",
         "_parser",
         "_reason",
         "_request_sent",
@@ -81,6 +83,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.writing_paused = False
         self._on_idle = on_idle
+        self._outgoing: Outgoing | None = None
+        """Has written the request's head, or is about to."""
         self.receiver: Receiver | None = None
         """Who is told; may be set to another while a response is on its way."""
         self.take_body: Callable[[bytes], None] | None = None
@@ -116,7 +120,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     # The asker's side
 
-    def start(self, receiver: Receiver, head: bytes, *, whole: bool) -> None:
+    def start(self, receiver: Receiver, head: bytes, outgoing: Outgoing, *, whole: bool) -> None:
         """Send a request's head and the body bytes that are at hand; the response goes to the receiver.
 
         whole: nothing more of the request follows.
@@ -126,12 +130,13 @@ class UpstreamConnection(asyncio.Protocol):
         self.state = _ACTIVE
         self.receiver = receiver
         self._request_sent = whole
-        self.transport.write(head)
+        self._outgoing = outgoing
+        outgoing.write(self.transport, head)
 
     def write(self, data: bytes) -> None:
         """Send request body bytes, framed already."""
-        if self.transport and self.state is _ACTIVE:
-            self.transport.write(data)
+        if self.transport and self.state is _ACTIVE and self._outgoing:
+            self._outgoing.write(self.transport, data)
 
     def request_sent(self) -> None:
         """The request is whole: from now on the connection may go back to the pool with its response."""

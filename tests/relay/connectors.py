@@ -7,6 +7,7 @@ import socket
 
 from aiohappyeyeballs import AddrInfoType
 
+from gateway.outgoing import Outgoing
 from gateway.upstreams.connection import UpstreamConnection
 from gateway.upstreams.receiver import Failure
 from gateway.upstreams.resolver import Resolver
@@ -23,7 +24,7 @@ class Exchange:
 
     def __init__(self, connection: UpstreamConnection) -> None:
         self.over: asyncio.Future[Failure | None] = asyncio.get_running_loop().create_future()
-        connection.start(self, REQUEST, whole=True)
+        connection.start(self, REQUEST, Outgoing(()), whole=True)
 
     def on_response(self, head: ResponseHead | None, body: bytes, whole: bool) -> None:
         if whole:

@@ -31,6 +31,7 @@ from gateway.keeping import Keeping
 from gateway.ledger import Ledger, spool_folder
 from gateway.limiter import Limiter
 from gateway.observe import Observer
+from gateway.outgoing import MANY, Outgoing
 from gateway.prices import Prices
 from gateway.proxy import Proxy
 from gateway.relay import Relay
@@ -89,6 +90,8 @@ class Settings:
     client_idle: float = 10.0
     max_body_bytes: int = 32 * 1024 * 1024
     max_open: int = 10_000
+    busy: bool = False
+    """Writes as if many requests were under way."""
     limits: gateway_limits.Limits = NO_LIMITS
     forward_request_headers: frozenset[bytes] = frozenset()
     attempts: int = 3
@@ -261,6 +264,7 @@ async def running_stack(
         )
         clients = ClientServer(
             proxy.handle,
+            outgoing=Outgoing(range(MANY) if settings.busy else relay.live),
             limits=Limits(
                 max_connections=10_000,
                 write_seconds=settings.write,
