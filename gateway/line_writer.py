@@ -3,10 +3,10 @@
 A pipe or a journal whose reader stalls blocks `write(2)` for as long as it likes. Only one worker thread
 waits for it; the event loop gathers lines meanwhile, up to a limit, and drops and counts what comes after.
 
-Where several processes write to one pipe or socket, what is written at once has at most PIPE_BUF bytes,
-which the kernel never mixes with another's, and ends with a line. (A file takes a write of any size whole.)
-A process by itself writes as much as a pipe holds, for each write costs the event loop a turn of the
-interpreter's lock.
+Where others write to the same pipe or socket (other processes, or this one's diagnostics), what is written
+at once has at most PIPE_BUF bytes, which the kernel never mixes with another's, and ends with a line. (A file
+takes a write of any size whole.) One who writes alone writes as much as a pipe holds, for each write costs the
+event loop a turn of the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from queue import SimpleQueue
 FLUSH_SECONDS = 0.1
 """The longest that a line waits before it is handed to the worker: what a killed process loses."""
 LIMIT_BYTES = 8 * 1024 * 1024
+STDERR = 2
+"""Where this process's diagnostics go."""
 
 _diagnostics = logging.getLogger(__name__)
 
@@ -39,8 +41,9 @@ class LineWriter:
         self.dropped = 0
         """Lines lost so far: over the limit, or refused by the file descriptor."""
         self._fd = fd
-        mode = os.fstat(fd).st_mode
-        self._may_mix = shared and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
+        status = os.fstat(fd)
+        shared = shared or os.path.samestat(status, os.fstat(STDERR))
+        self._may_mix = shared and (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode))
         self._limit = limit
         self._close_seconds = close_seconds
         self._buffer = bytearray()

@@ -10,6 +10,7 @@ import resource
 import select
 import socket
 import struct
+import sys
 import termios
 import threading
 import time
@@ -20,6 +21,7 @@ import pytest
 
 from gateway.line_writer import LineWriter
 from tests.support.eventually import eventually
+from tests.support.machine import PROJECT
 
 LIMIT = 256 * 1024
 """More than a pipe holds (64 KiB), so that the worker gets stuck first and then the limit is reached."""
@@ -188,6 +190,39 @@ async def test_where_others_may_write_too_each_write_is_whole_lines_that_they_ca
     assert all(piece.endswith(b"\n") for piece in pieces)
     assert [piece.count(b"\n") for piece in pieces if len(piece) > select.PIPE_BUF] == [1]
     assert len(pieces) < len(lines) / 5
+
+
+ALONE = """
+import asyncio, sys
+from gateway.line_writer import LineWriter
+async def main():
+    writer = LineWriter(1)
+    for number in range(1000):
+        writer.write(b"%0100d" % number)
+    await writer.close()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_the_diagnostics_of_this_very_process_break_no_line(together: bool) -> None:
+    reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with reading, writing:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            ALONE,
+            stdout=writing,
+            stderr=asyncio.subprocess.STDOUT if together else asyncio.subprocess.DEVNULL,
+            cwd=PROJECT,
+        )
+        writing.close()
+        pieces: list[bytes] = []
+        while piece := await asyncio.to_thread(reading.recv, 1 << 20):
+            pieces.append(piece)
+        assert await process.wait() == 0
+    assert b"".join(pieces) == b"".join(b"%0100d\n" % number for number in range(1000))
+    assert (max(map(len, pieces)) <= select.PIPE_BUF) == together
 
 
 async def test_a_line_after_close_is_counted_as_lost(pipe: Pipe) -> None:
