@@ -5,7 +5,7 @@ waits for it; the event loop gathers lines meanwhile, up to a limit, and drops a
 
 Where others write to the same pipe or socket (other processes, or this one's diagnostics), what is written
 at once has at most PIPE_BUF bytes, which the kernel never mixes with another's, and ends with a line. (A file
-takes a write of any size whole.) One who writes alone writes as much as a pipe holds, for each write costs the
+takes a write of any size whole.) Who writes alone writes as much as a pipe holds, for each write costs the
 event loop a turn of the interpreter's lock.
 """
 

@@ -212,7 +212,7 @@ async def test_the_diagnostics_of_this_very_process_break_no_line(together: bool
             sys.executable,
             "-c",
             ALONE,
-            stdout=writing,
+            stdout=writing.fileno(),
             stderr=asyncio.subprocess.STDOUT if together else asyncio.subprocess.DEVNULL,
             cwd=PROJECT,
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -14,7 +16,7 @@ import pytest
 from gateway import config
 from gateway.catalog import Catalog
 from gateway.secrets import Secret
-from gateway.upstreams import Upstream
+from gateway.upstreams import Upstream, simulated
 from gateway.upstreams.faults import Cause, Fault
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.roster import Roster
@@ -47,12 +49,14 @@ def studio(name: str = "studio", keys: str = "first second", **more: object) -> 
 
 
 def listens(upstream: Upstream) -> bool:
-    """Whether the simulator of an upstream can be reached."""
+    """Whether the simulator of an upstream still has its port."""
     try:
-        socket.create_connection(("127.0.0.1", upstream.connector.port), timeout=5).close()
-    except ConnectionRefusedError:
-        return False
-    return True
+        socket.create_server(("127.0.0.1", upstream.connector.port)).close()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return True
+    return False
 
 
 async def test_what_does_not_need_another_connection_changes_in_place() -> None:
@@ -144,3 +148,30 @@ async def test_all_are_closed_with_it_those_that_leave_too() -> None:
     assert not listens(simulated)
     assert not listens(leaving)
     assert not leaving.connector.open
+
+
+async def test_a_simulator_whose_start_is_cancelled_does_not_go_on_listening() -> None:
+    """At whatever turn of the event loop."""
+    runner, _ = await simulated.start(0)
+    await runner.cleanup()
+    before = open_files()
+    for turns in range(100):
+        starting = asyncio.create_task(simulated.start(0))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if starting.done():
+            break
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert open_files() == before, turns
+    else:
+        pytest.fail("it never started")
+    assert turns > 2
+    runner, _ = starting.result()
+    await runner.cleanup()
+
+
+def open_files() -> int:
+    """Of this process."""
+    return len(os.listdir("/proc/self/fd"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from gateway.exchange import Route
@@ -25,7 +27,12 @@ async def start(pace: float) -> tuple[web.AppRunner, int]:
     runner = create_runner(pace=pace)
     try:
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        # To its end even when cancelled: half-way, asyncio listens already and has told nobody where.
+        listening = asyncio.ensure_future(web.TCPSite(runner, "127.0.0.1", 0).start())
+        try:
+            await asyncio.shield(listening)
+        finally:
+            await listening
     except BaseException:
         await runner.cleanup()
         raise

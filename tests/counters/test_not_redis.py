@@ -13,6 +13,7 @@ from gateway.limits import Limits
 from gateway.quota.estimate import Estimate
 from tests.counters.rig import LENIENT, answer, rules
 from tests.support.eventually import eventually
+from tests.support.listener import close
 
 REQUESTS = rules(Limits(requests_per_minute=1000))
 
@@ -35,7 +36,7 @@ async def counters(request: pytest.FixtureRequest) -> AsyncIterator[RedisCounter
     counters = RedisCounters(f"redis://127.0.0.1:{port}", deadline=LENIENT)
     yield counters
     await counters.close()
-    server.close()
+    await close(server)
 
 
 async def test_each_request_is_told_that_there_is_no_verdict(counters: RedisCounters) -> None:

@@ -21,6 +21,7 @@ from gateway.stores.sqlite import SqliteStore
 from gateway.upstreams.target_state import TargetState
 from gateway.usage_record import UsageRecord, UsageSource
 from tests.support.identity import Clock, opened
+from tests.support.listener import site
 
 NOW = 1781797020.0
 """2026-06-18 15:37 UTC, a Thursday."""
@@ -91,13 +92,8 @@ async def served(
         clock=clock,
         timer=timer,
     )
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/usage"
-    finally:
-        await runner.cleanup()
+    async with site(web.AppRunner(app, access_log=None)) as url:
+        yield f"{url}/usage"
 
 
 async def record(rig: Rig, **fields: object) -> UsageRecord:

@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from gateway.simulator import create_runner
+from tests.support.listener import site
 
 MODEL = "/v1beta/models/gemini-2.5-flash"
 HELLO = {"contents": [{"role": "user", "parts": [{"text": "What is a <gateway>?"}]}]}
@@ -20,13 +21,8 @@ HELLO = {"contents": [{"role": "user", "parts": [{"text": "What is a <gateway>?"
 @asynccontextmanager
 async def simulator(runner: web.AppRunner | None = None) -> AsyncIterator[str]:
     """Its base URL, `http://127.0.0.1:PORT`, while it runs in this event loop; by default without a pace."""
-    runner = runner or create_runner(pace=0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with site(runner or create_runner(pace=0)) as url:
+        yield url
 
 
 class Answer:
