@@ -57,7 +57,7 @@ class Reloader:
             notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
                 await self._reload()
-            except (ConfigurationError, OSError) as error:
+            except ConfigurationError as error:
                 _log.error("the configuration stays as it was: %s", error)
             except (
                 Exception

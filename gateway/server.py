@@ -160,12 +160,19 @@ class Gateway:
         self._stack.callback(self._clients.abort)
 
     async def listen(self, sockets: Iterable[socket.socket]) -> None:
-        """Take sockets to accept from, which are closed with the gateway; nothing is accepted yet."""
+        """Take sockets to accept from, which are closed with the gateway; nothing is accepted yet.
+
+        Raises ConfigurationError where the certificate, which was there when it was checked, is no more.
+        """
         settings = self.config.server
         tls = None
         if settings.tls_cert and settings.tls_key:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            tls.load_cert_chain(settings.tls_cert, settings.tls_key)
+            try:
+                tls.load_cert_chain(settings.tls_cert, settings.tls_key)
+            except OSError as error:
+                files = f"{settings.tls_cert} with {settings.tls_key}"
+                raise ConfigurationError(f"server.tls_cert: {files}: {error.strerror or error}") from None
             tls.set_alpn_protocols(["http/1.1"])
         for sock in sockets:
             self._stack.callback(sock.close)
@@ -198,7 +205,7 @@ class Gateway:
     async def take_up(self, upstreams: Sequence[UpstreamSettings]) -> None:
         """Send new requests to these upstreams alone; those under way end where they go.
 
-        Raises OSError where one can't be opened: then nothing changes.
+        Raises ConfigurationError where one can't be opened: then nothing changes.
         """
         self._proxy.pool.replace(await self._roster.take_up(upstreams))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from gateway import control
 from gateway.config import Config, Upstream
 from gateway.control import Report
-from gateway.errors import described
+from gateway.errors import ConfigurationError, described
 from gateway.process import first_of
 from gateway.server import Gateway
 
@@ -28,7 +28,8 @@ async def run(config: Config, sockets: Iterable[socket.socket], channel: socket.
     """Serve until the parent says so or goes away, or SIGTERM or SIGINT comes; then drain.
 
     A second signal changes nothing, nor does SIGHUP: a service manager may signal the parent and its workers
-    alike, and the parent tells them what it comes to. Raises StoreError when it can't start.
+    alike, and the parent tells them what it comes to. Raises StoreError or ConfigurationError when it can't
+    start.
     """
     stop, cut = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,7 +83,7 @@ async def _take_up(news: asyncio.Queue[Sequence[Upstream]], gateway: Gateway) ->
         upstreams = await news.get()
         try:
             await gateway.take_up(upstreams)
-        except OSError as error:
+        except ConfigurationError as error:
             _log.error("the upstreams stay as they were: %s", error)
         except Exception as error:  # the next ones are to be taken up all the same
             _log.error("the upstreams stay as they were: internal error: %s", described(error))

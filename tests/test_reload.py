@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, Upstream, load
+from gateway.errors import ConfigurationError
 from gateway.reload import Reloader
 from tests.support.eventually import eventually
 
@@ -152,7 +153,7 @@ async def test_what_goes_wrong_is_told_once_and_the_next_reading_counts(
         desk.key.touch(mode=0o600)
         desk.key.write_text(KEY)
         await eventually("it is taken up", lambda: len(desk.taken_up) == 1)
-        for number, failure in enumerate((ConnectionError("no such place"), ValueError(KEY)), 2):
+        for number, failure in enumerate((ConfigurationError("no such place"), ValueError(KEY)), 2):
             desk.failing = failure
             reloader.ask()
             await eventually("it is told", lambda: len(errors()) == number)  # noqa: B023

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway import config
+from gateway.errors import ConfigurationError
 from gateway.secrets import Secret
 from gateway.upstreams import Key, Kind, Upstream, ai_studio, gateway, simulated
 from gateway.upstreams.connector import Connector
@@ -25,8 +26,18 @@ async def open_upstream(settings: config.Upstream, connect_timeout: float) -> Up
     """A configured upstream, ready to be asked; to be closed. A simulated one is started, too; of one whose
     token does not come soon the key is unavailable at first.
 
-    Raises OSError (ssl.SSLError among them) where a file that was there when it was checked is no more.
+    Raises ConfigurationError where a file that was there when it was checked is no more.
     """
+    try:
+        return await _open(settings, connect_timeout)
+    except OSError as error:
+        file = f" with {settings.ca_file}" if settings.ca_file else ""
+        raise ConfigurationError(
+            f"upstream {settings.name!r} could not be opened{file}: {error.strerror or error}"
+        ) from None
+
+
+async def _open(settings: config.Upstream, connect_timeout: float) -> Upstream:
     async with AsyncExitStack() as life:
         base_url: str = settings.base_url
         if settings.kind == simulated.KIND:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import config
+from gateway.errors import ConfigurationError
 from gateway.file_stamp import Stamp, stamps
 from gateway.upstreams import Upstream
 from gateway.upstreams.opening import adjust, fixed, open_upstream
@@ -44,16 +45,12 @@ class Roster:
         """Have just these open, in this order.
 
         One that goes on at the same place stays the same object, with its connections; its keys and what
-        decides who goes there may be others. Raises OSError where one can't be opened: then nothing changes.
+        decides who goes there may be others. Raises ConfigurationError, which names all that can't be opened:
+        then nothing changes.
         """
         async with AsyncExitStack() as undo:
-            try:
-                async with asyncio.TaskGroup() as opening:  # some of them wait for their first token
-                    tasks = {each.name: opening.create_task(self._member(each, undo)) for each in settings}
-            except BaseExceptionGroup as group:
-                raise group.exceptions[0] from None
+            members = await self._members_for(settings, undo)
             undo.pop_all()
-        members = {name: task.result() for name, task in tasks.items()}
         # From here on nothing is awaited: no request sees one half.
         for each in settings:
             adjust(members[each.name].upstream, each)
@@ -62,6 +59,26 @@ class Roster:
                 self._let_go(old.upstream)
         self._members = members
         return [member.upstream for member in members.values()]
+
+    async def _members_for(
+        self, settings: Sequence[config.Upstream], undo: AsyncExitStack
+    ) -> dict[str, _Member]:
+        # At once, as some of them wait for their first token. Not a TaskGroup: Python 3.11's forgets that it
+        # was cancelled when one of its tasks fails just then.
+        opening = (self._member(each, undo) for each in settings)
+        outcomes = await asyncio.gather(*opening, return_exceptions=True)
+        members: dict[str, _Member] = {}
+        faults = []
+        for each, outcome in zip(settings, outcomes, strict=True):
+            if isinstance(outcome, ConfigurationError):
+                faults.append(str(outcome))
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                members[each.name] = outcome
+        if faults:
+            raise ConfigurationError("; ".join(faults))
+        return members
 
     async def _member(self, settings: config.Upstream, undo: AsyncExitStack) -> _Member:
         """The one that goes on there, or a new one."""

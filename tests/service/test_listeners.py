@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -116,6 +118,23 @@ def test_tls(tmp_path: Path, certificates: TestCertificates) -> None:
             assert secured.selected_alpn_protocol() == "http/1.1"
             assert (secured.version() or "") >= "TLSv1.2"
     assert [line["status"] for line in access_lines(gateway.process.log_lines())] == [200]
+
+
+def test_a_worker_that_finds_no_certificate_when_it_is_started_anew_says_so(tmp_path: Path) -> None:
+    files = make_certificates(tmp_path).server
+    tls = {"SERVER__TLS_CERT": str(files.certificate), "SERVER__TLS_KEY": str(files.key)}
+    with Listening(tmp_path, "127.0.0.1:0", SERVER__WORKERS="2", **tls) as gateway:
+        [first, *_] = re.findall(r"worker 1 is process (\d+)", "\n".join(gateway.process.log_lines()))
+        content = files.key.read_bytes()
+        files.key.unlink()
+        os.kill(int(first), signal.SIGKILL)
+        gateway.process.wait_for_line("worker 1 ended with exit code 2; starting another in 0.5 s$")
+        files.key.touch(mode=0o600)
+        files.key.write_bytes(content)
+    said = gateway.process.log_lines()
+    why = f"server.tls_cert: {files.certificate} with {files.key}: No such file or directory"
+    assert any(line.endswith(why) for line in said)
+    assert not any("Traceback" in line for line in said)
 
 
 def test_an_idle_tls_client_does_not_hold_up_the_end(tmp_path: Path, certificates: TestCertificates) -> None:

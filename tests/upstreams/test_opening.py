@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, load
+from gateway.errors import ConfigurationError
 from gateway.upstreams import renewal
 from gateway.upstreams.roster import Roster
 from tests.support.eventually import eventually
@@ -61,7 +62,9 @@ async def test_where_one_cannot_be_opened_none_is_left_open(tmp_path: Path) -> N
         authority.unlink()
         roster = Roster(5.0)
         tasks = asyncio.all_tasks()
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(
+            ConfigurationError, match=r"upstream 'c' could not be opened with .*: No such file"
+        ):
             await roster.take_up(config.upstreams)
         await eventually("its renewal ends", lambda: asyncio.all_tasks() == tasks)
         assert [one.name for one in await roster.take_up(config.upstreams[:1])] == ["a"]
