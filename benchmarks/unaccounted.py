@@ -35,6 +35,7 @@ def _admit(self: Limiter, exchange: Exchange, announced: int | None) -> None: ..
 
 
 def _finish(self: Accounting, exchange: Exchange) -> None:
+    exchange.reading = None  # it refers to what refers to the exchange
     self._observer.finish(exchange)
 
 

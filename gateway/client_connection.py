@@ -197,6 +197,11 @@ class ClientConnection(asyncio.Protocol):
         return bool(self._trusted)
 
     @property
+    def another_waits(self) -> bool:
+        """Whether something of the next request is here."""
+        return bool(self._ahead or self._reader.requests)
+
+    @property
     def body_is_broken(self) -> bool:
         """Whether what follows of the present request's body is none."""
         return self._reader.fault is not None and not self.request.body_whole

@@ -123,28 +123,29 @@ class Downstream:
             self._reader.feed(body)
 
     def finish(self, *, whole: bool) -> None:
-        """Nothing more comes: tell the exchange what was used and, of a whole response, how it ended."""
-        exchange, reader = self._exchange, self._reader
+        """Nothing more comes: tell the exchange how it ended, and where to learn what was used."""
+        exchange = self._exchange
         exchange.response_bytes = self.body_bytes
-        if reader is not None:
-            reader.end()
-            exchange.usage = reader.usage
-            exchange.usage_details = reader.details
-            exchange.model_version = reader.model_version
-            if reader.fault is not None:
-                _log.error(
-                    "internal error: a response was not read for its usage: %s", described(reader.fault)
-                )
-        if not whole:
-            return
-        if exchange.status >= 400:
-            exchange.ending = _UPSTREAM_ERROR
-        elif reader is None or exchange.status != 200:
-            exchange.ending = _COMPLETE
-        elif reader.error_seen:
-            exchange.ending = Ending.UPSTREAM_ERROR_IN_STREAM
-        else:
-            exchange.ending = _COMPLETE if reader.finished else Ending.SUSPECT
+        if self._reader is not None:
+            exchange.reading = self._read
+        if whole:
+            exchange.ending = _UPSTREAM_ERROR if exchange.status >= 400 else _COMPLETE
+
+    def _read(self) -> None:
+        """What was used; and of what came whole, whether its content says so, too."""
+        exchange, reader = self._exchange, self._reader
+        assert reader is not None
+        reader.end()
+        exchange.usage = reader.usage
+        exchange.usage_details = reader.details
+        exchange.model_version = reader.model_version
+        if reader.fault is not None:
+            _log.error("internal error: a response was not read for its usage: %s", described(reader.fault))
+        if exchange.ending is _COMPLETE and exchange.status == 200:
+            if reader.error_seen:
+                exchange.ending = Ending.UPSTREAM_ERROR_IN_STREAM
+            elif not reader.finished:
+                exchange.ending = Ending.SUSPECT
 
     def tell_broken(self, refusal: Refusal) -> None:
         """The one event that says why a stream breaks off, where its framing takes one."""

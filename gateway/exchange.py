@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -130,6 +130,8 @@ class Exchange:
     reason = ""
     """The reason of the gateway's own refusal, as in `x-gateway-error`; empty when there was none."""
     ending: Ending = Ending.REFUSED
+    reading: Callable[[], None] | None = None
+    """Fills in, when the request is over, what its response said of its usage."""
     usage: Usage | None = None
     """None: the upstream reported none (unknown, which is not zero)."""
     usage_details: UsageDetails = NO_DETAILS

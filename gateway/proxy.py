@@ -81,10 +81,11 @@ class Proxy:
             self._failed(client, exchange, error)
 
     async def drained(self) -> None:
-        """Wait until no request is under way."""
+        """Wait until no request is under way, and all are counted."""
         while self.open:
             self._none_open = asyncio.Event()
             await self._none_open.wait()
+        self.accounting.flush()
 
     # The checks, in the contract's order; the first that fails answers
 
@@ -199,7 +200,7 @@ class Proxy:
 
     def answered(self, client: ClientConnection, exchange: Exchange, *, keep: bool) -> None:
         """See `Owner`."""
-        self._record(exchange)
+        self._record(client, exchange)
         client.finish(keep=keep)
 
     def refused(self, client: ClientConnection, exchange: Exchange, error: GatewayError) -> None:
@@ -210,12 +211,12 @@ class Proxy:
         request = client.request
         keep = request.may_keep and request.body_whole and not malformed and not client.draining
         client.write(refusal_bytes(exchange, error, keep=keep, with_body=request.method != "HEAD"))
-        self._record(exchange)
+        self._record(client, exchange)
         client.finish(keep=keep)
 
     def left(self, client: ClientConnection, exchange: Exchange) -> None:
         """See `Owner`."""
-        self._record(exchange)
+        self._record(client, exchange)
 
     def _failed(self, client: ClientConnection, exchange: Exchange, error: Exception) -> None:
         if not isinstance(error, GatewayError):
@@ -223,8 +224,10 @@ class Proxy:
             error = GatewayError(INTERNAL)
         self.refused(client, exchange, error)
 
-    def _record(self, exchange: Exchange) -> None:
+    def _record(self, client: ClientConnection, exchange: Exchange) -> None:
         self.accounting.finish(exchange)
+        if client.another_waits:
+            self.accounting.flush()  # that one may have no room beside this
         self.open -= 1
         if not self.open and self._none_open:
             self._none_open.set()

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from gateway.limits import Limits
+from tests.relay.conftest import Start
 from tests.relay.parts import (
     EVENT,
     JSON,
@@ -93,6 +95,19 @@ async def test_pipelined_requests_are_answered_in_their_order(
         await sending
     assert [request.body for request in upstream.requests] == bodies
     assert upstream.total_connections == 1
+
+
+async def test_a_pipelined_request_has_the_room_of_the_one_before_it(
+    start: Start, upstream: RawUpstream
+) -> None:
+    """Of one that the gateway answers itself, too."""
+    stack = await start(limits=Limits(concurrent_requests=1))
+    for answer in (WHOLE, WHOLE, b"none\r\n\r\n", WHOLE):
+        upstream.answer_next([send(answer)])
+    async with stack.client() as client:
+        await client.send(4 * stack.request(action="generateContent"))
+        statuses = [(await client.read_response()).status for _ in range(4)]
+    assert statuses == [200, 200, 502, 200]
 
 
 async def test_a_pipelined_request_waits_for_the_one_before_it(stack: Stack, upstream: RawUpstream) -> None:
