@@ -20,6 +20,15 @@ def has_hung_up(transport: asyncio.BaseTransport) -> bool:
     return bool(poll.poll(0))
 
 
+def has_ended(transport: asyncio.BaseTransport) -> bool:
+    """Whether the peer has closed its side, and all that it sent before has been read."""
+    if not has_hung_up(transport):
+        return False
+    unread = array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, unread)
+    return not unread[0]
+
+
 def bytes_unread(transport: asyncio.WriteTransport) -> int:
     """How much of what was written the peer has yet to acknowledge.
 

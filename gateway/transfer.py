@@ -39,6 +39,8 @@ from gateway.upstreams.response_head import ResponseHead
 from gateway.upstreams.target import Target
 
 _log = logging.getLogger(__name__)
+_LARGE_BYTES = 16 * 1024
+"""A request no larger is taken by the kernel as it comes."""
 _MUCH_BYTES = 64 * 1024
 """Unwritten bytes beyond which a client may turn out to be behind: the transports' own high-water mark."""
 # Globals, for an enumeration's member is found a good deal later.
@@ -284,17 +286,14 @@ class Transfer:
         """Whether a deadline has passed by now (`time.monotonic()`), or somebody not being read has left."""
         transport = self._client.transport
         before, self._passed = self._passed, self._downstream.body_bytes if self._downstream else 0
-        waiting = self._deadline.passed(now, moved=self._passed > before)
+        moved = self._passed > before
+        waiting = self._deadline.passed(now, moved=moved)
         if waiting is not None:
             self._expired(waiting)
         elif transport and not transport.is_reading() and self._client.has_left():
             self._cut_client(Ending.CLIENT_ABORTED)
-        elif (
-            self._deadline.waiting is Waiting.UPSTREAM_UPLOAD
-            and self._connection
-            and self._connection.has_left()
-        ):
-            self._broke_off(Failure.CLOSED)
+        elif not moved and self._connection and self._exchange.request_bytes > _LARGE_BYTES:
+            self._connection.look()
 
     def _expired(self, waiting: Waiting) -> None:
         if waiting is _CLIENT_READS and (unread := self._client.bytes_unread()) < self._unread:

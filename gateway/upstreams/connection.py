@@ -18,7 +18,7 @@ from enum import Enum
 import httptools
 
 from gateway.outgoing import Outgoing
-from gateway.sockets import has_hung_up
+from gateway.sockets import has_ended, has_hung_up
 from gateway.upstreams.receiver import Failure, Receiver
 from gateway.upstreams.response_head import ResponseHead
 
@@ -134,9 +134,13 @@ class UpstreamConnection(asyncio.Protocol):
         outgoing.write(self.transport, head)
 
     def write(self, data: bytes) -> None:
-        """Send request body bytes, framed already."""
-        if self.transport and self.state is _ACTIVE and self._outgoing:
-            self._outgoing.write(self.transport, data)
+        """Send request body bytes, framed already; none to an upstream that has closed its side."""
+        transport = self.transport
+        if self.state is not _ACTIVE or not transport or transport.is_closing() or not self._outgoing:
+            return
+        if _is_tls(transport) and has_hung_up(transport):
+            return  # uvloop would drop it, too, and warn of each
+        self._outgoing.write(transport, data)
 
     def request_sent(self) -> None:
         """The request is whole: from now on the connection may go back to the pool with its response."""
@@ -152,10 +156,14 @@ class UpstreamConnection(asyncio.Protocol):
         if self.transport and self.state is _ACTIVE and not self.transport.is_reading():
             self.transport.resume_reading()
 
-    def has_left(self) -> bool:
-        """Whether the upstream has closed its side: it is told in time unless the request is held back."""
+    def look(self) -> None:
+        """Cut it if the upstream has closed its side; to be called while a large request is under way.
+
+        Under TLS uvloop tells nothing of a FIN as long as something waits to be taken by the peer.
+        """
         transport = self.transport
-        return transport is None or transport.is_closing() or has_hung_up(transport)
+        if transport and not transport.is_closing() and _is_tls(transport) and has_ended(transport):
+            self._cut()
 
     def abort(self) -> None:
         """Give up whatever is under way, at once; the receiver hears nothing more."""
@@ -310,6 +318,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.abort()
         if receiver:
             receiver.on_response_failed(failure)
+
+
+def _is_tls(transport: asyncio.BaseTransport) -> bool:
+    return transport.get_extra_info("ssl_object") is not None
 
 
 def _is_sure_end(transport: asyncio.BaseTransport) -> bool:
