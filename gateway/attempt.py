@@ -15,6 +15,7 @@ from typing import Protocol
 from gateway.errors import OVERLOADED, UPSTREAM_FAILED, Refusal, TooManyConnections
 from gateway.exchange import FailedAttempt
 from gateway.outgoing import Outgoing
+from gateway.passing_on import pass_on
 from gateway.upstreams.connection import UpstreamConnection
 from gateway.upstreams.faults import CONNECTION_FAULT, Cause, Fault, read_answer
 from gateway.upstreams.held_answer import EXAMINED_STATUSES, HeldAnswer
@@ -121,25 +122,28 @@ class Attempt:
 
     def _begin_connect(self) -> None:
         self._asker.waits_for_connection()
-        self._task = asyncio.get_running_loop().create_task(self._connect())
-        self._task.add_done_callback(self._connect_is_done)
+        self._task = pass_on(self.target.upstream.connector.connect, self._connected, self._not_connected)
 
-    async def _connect(self) -> None:
-        upstream = self.target.upstream
-        try:
-            connection = await upstream.connector.connect()
-        except TooManyConnections:
-            self._asker.on_no_answer(OVERLOADED, elsewhere=False)
-        except OSError as error:
-            _log.warning("upstream %s can't be reached: %s", upstream.name, type(error).__name__)
-            self._failed(CONNECTION_FAULT)
-        else:
-            self._ask(connection)
-
-    def _connect_is_done(self, task: asyncio.Task[None]) -> None:
+    def _connected(self, connection: UpstreamConnection) -> None:
         self._task = None
-        if not task.cancelled() and (error := task.exception()):
+        try:
+            self._ask(connection)
+        except Exception as error:
             self._asker.on_error(error)
+
+    def _not_connected(self, error: Exception) -> None:
+        self._task = None
+        try:
+            if isinstance(error, TooManyConnections):
+                self._asker.on_no_answer(OVERLOADED, elsewhere=False)
+            elif isinstance(error, OSError):
+                name = self.target.upstream.name
+                _log.warning("upstream %s can't be reached: %s", name, type(error).__name__)
+                self._failed(CONNECTION_FAULT)
+            else:
+                raise error
+        except Exception as fault:
+            self._asker.on_error(fault)
 
     def _ask(self, connection: UpstreamConnection) -> None:
         self.connection = connection

@@ -60,6 +60,9 @@ class Server(Protocol):
     on_malformed: Callable[[Exchange], None]
     """Records an exchange that the HTTP parser, the limit of connections, or the drain refused."""
 
+    def joined(self, connection: ClientConnection) -> None:
+        """It is open."""
+
     def lost(self, connection: ClientConnection) -> None:
         """It is closed."""
 
@@ -129,7 +132,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
         server = self._server
-        server.connections.add(self)
+        server.joined(self)
         with suppress(OSError):
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if server.draining:  # it was on its way when the listeners closed

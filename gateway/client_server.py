@@ -28,22 +28,23 @@ class ClientServer:
         self.on_malformed = on_malformed
         self.draining = False
         self.connections: set[ClientConnection] = set()
-        self._none_open = asyncio.Event()
+        self.none_open = asyncio.Event()
+        """Set when there are none: every client has all that was written for it."""
+        self.none_open.set()
 
     def __call__(self) -> ClientConnection:
         return ClientConnection(self)
+
+    def joined(self, connection: ClientConnection) -> None:
+        """A connection is open."""
+        self.connections.add(connection)
+        self.none_open.clear()
 
     def lost(self, connection: ClientConnection) -> None:
         """A connection is closed."""
         self.connections.discard(connection)
         if not self.connections:
-            self._none_open.set()
-
-    async def drained(self) -> None:
-        """Wait, after `drain`, until no connection is open: every client has all that was written for it."""
-        while self.connections:
-            self._none_open.clear()
-            await self._none_open.wait()
+            self.none_open.set()
 
     def drain(self) -> None:
         """Keep no connection beyond its present exchange; those that have none are closed."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
+from typing import TypeVar
 
 from gateway.accounting import Accounting
+from gateway.asking import Asking, who_asks
 from gateway.branches import Branches
 from gateway.catalog import Catalog, Model
 from gateway.client_connection import ClientConnection
@@ -37,6 +40,7 @@ from gateway.request_checks import check_http, client_request_id, host_asked_for
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.target import Target
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -68,24 +72,21 @@ class Proxy:
         """Set when no new request is taken any more."""
         self.open = 0
         """Requests under way."""
-        self._none_open: asyncio.Event | None = None
+        self.none_open = asyncio.Event()
+        """Set when there are none."""
+        self.none_open.set()
 
     def handle(self, client: ClientConnection) -> None:
         """Take the request that the client's connection holds: it is answered whatever happens."""
         exchange = Exchange()
         self.accounting.begin()
         self.open += 1
+        if self.open == 1:
+            self.none_open.clear()
         try:
             self._admit(client, exchange)
         except Exception as error:
             self._failed(client, exchange, error)
-
-    async def drained(self) -> None:
-        """Wait until no request is under way, and all are counted."""
-        while self.open:
-            self._none_open = asyncio.Event()
-            await self._none_open.wait()
-        self.accounting.flush()
 
     # The checks, in the contract's order; the first that fails answers
 
@@ -107,20 +108,22 @@ class Proxy:
             exchange.branch_id = branch_id
             self._send(client, exchange, route_error)
         else:
-            self._wait(client, exchange, self._ask(client, exchange, label, route_error))
+            self._wait(
+                client,
+                exchange,
+                partial(who_asks, self.identity, self.branches, request, label),
+                partial(self._known, client, exchange, route_error),
+            )
 
-    async def _ask(
-        self, client: ClientConnection, exchange: Exchange, label: str, route_error: GatewayError | None
+    def _known(
+        self,
+        client: ClientConnection,
+        exchange: Exchange,
+        route_error: GatewayError | None,
+        asker: tuple[Principal, str],
     ) -> None:
-        """The same where the store has to be asked who the client is."""
-        try:
-            request = client.request
-            query = gemini.query_of(request.target)
-            exchange.principal = await self.identity.authenticate(request.fields, query)
-            exchange.branch_id = await self.branches.authorize(exchange.principal, label)
-            self._send(client, exchange, route_error)
-        except Exception as error:
-            self._failed(client, exchange, error)
+        exchange.principal, exchange.branch_id = asker
+        self._send(client, exchange, route_error)
 
     def _send(self, client: ClientConnection, exchange: Exchange, route_error: GatewayError | None) -> None:
         """What is asked for may be asked for: pass it on."""
@@ -140,9 +143,12 @@ class Proxy:
             raise GatewayError(BODY_TOO_LARGE, {"contentLength": str(announced)})
         counting = self.limiter.admit(exchange, announced)
         if counting is None:
-            self.relay.start(client, exchange, self._choose(exchange, model), self)
+            self._start(client, exchange, model)
         else:
-            self._wait(client, exchange, self._send_counted(client, exchange, model, counting))
+            self._wait(client, exchange, lambda: counting, lambda _: self._start(client, exchange, model))
+
+    def _start(self, client: ClientConnection, exchange: Exchange, model: Model) -> None:
+        self.relay.start(client, exchange, self._choose(exchange, model), self)
 
     def _choose(self, exchange: Exchange, model: Model) -> Target:
         asker = _asker(exchange)
@@ -180,21 +186,23 @@ class Proxy:
                 return target
         return None
 
-    async def _send_counted(
-        self, client: ClientConnection, exchange: Exchange, model: Model, counting: Awaitable[None]
+    def _wait(
+        self,
+        client: ClientConnection,
+        exchange: Exchange,
+        ask: Callable[[], Awaitable[T]],
+        then: Callable[[T], None],
     ) -> None:
-        """The same where another server has to be asked whether there is room for it."""
-        try:
-            await counting
-            self.relay.start(client, exchange, self._choose(exchange, model), self)
-        except Exception as error:
-            self._failed(client, exchange, error)
-
-    def _wait(self, client: ClientConnection, exchange: Exchange, work: Coroutine[None, None, None]) -> None:
-        """Have this work done, and take no more of the body meanwhile."""
+        """Go on when that is known, and take no more of the body meanwhile."""
         if not client.request.body_whole:
             client.pause_reading()
-        client.passage = _Asking(self, client, exchange, work)
+        client.passage = Asking(
+            ask, then, partial(self._failed, client, exchange), partial(self._left_waiting, client, exchange)
+        )
+
+    def _left_waiting(self, client: ClientConnection, exchange: Exchange) -> None:
+        exchange.ending = Ending.CLIENT_ABORTED
+        self.left(client, exchange)
 
     # Ends
 
@@ -229,29 +237,8 @@ class Proxy:
         if client.another_waits:
             self.accounting.flush()  # that one may have no room beside this
         self.open -= 1
-        if not self.open and self._none_open:
-            self._none_open.set()
-
-
-class _Asking:
-    """A request that waits for the store to say who it is from."""
-
-    def __init__(
-        self, proxy: Proxy, client: ClientConnection, exchange: Exchange, work: Coroutine[None, None, None]
-    ) -> None:
-        self._proxy = proxy
-        self._client = client
-        self._exchange = exchange
-        self._task = asyncio.get_running_loop().create_task(work)
-
-    def on_body(self) -> None: ...
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
-
-    def client_lost(self) -> None:
-        self._task.cancel()
-        self._exchange.ending = Ending.CLIENT_ABORTED
-        self._proxy.left(self._client, self._exchange)
+        if not self.open:
+            self.none_open.set()
 
 
 def _asker(exchange: Exchange) -> Principal:

@@ -238,8 +238,11 @@ class Gateway:
 
     async def _drained(self) -> None:
         """Wait until no client waits for anything, and every request is recorded."""
-        await self._clients.drained()
-        await self._proxy.drained()
+        while self._clients.connections:
+            await self._clients.none_open.wait()
+        while self._proxy.open:
+            await self._proxy.none_open.wait()
+        self.accounting.flush()
 
     async def _limiter(self) -> Limiter:
         """What holds requests to their limits, and keeps itself informed of them."""

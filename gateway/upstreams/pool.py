@@ -16,11 +16,12 @@ from gateway.errors import (
     Refusal,
 )
 from gateway.upstreams import Key, Upstream
+from gateway.upstreams.clock import Clock
 from gateway.upstreams.cooldowns import GENERATION, Cooldowns
 from gateway.upstreams.faults import Cause
 from gateway.upstreams.rest import Rest
 from gateway.upstreams.shared_rests import SharedRests
-from gateway.upstreams.target import Clock, Target
+from gateway.upstreams.target import Target
 from gateway.upstreams.target_state import TargetState
 
 KNOWN_MODELS = 1000

@@ -7,9 +7,9 @@ success ends the rest: a real one, for a probe would be paid for.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from gateway.upstreams.clock import Now
 from gateway.upstreams.faults import Cause, Fault
 
 QUOTA_SECONDS = 60.0
@@ -45,13 +45,6 @@ class Rest:
     def lasts(self, now: float) -> bool:
         """Whether nobody is to be asked: it is too early, or somebody is on trial."""
         return now < self.until or self.on_trial
-
-
-class Now(NamedTuple):
-    """One moment by both clocks, in seconds: the one that never goes back, and that since the epoch."""
-
-    monotonic: float
-    wall: float
 
 
 def quota_rest(fault: Fault, now: Now) -> Rest:

@@ -7,10 +7,11 @@ from hashlib import blake2b
 
 from gateway.exchange import Route
 from gateway.upstreams import Key, Upstream
+from gateway.upstreams.clock import Clock, Now
 from gateway.upstreams.cooldowns import PLACE_BYTES, Cooldown, Cooldowns
 from gateway.upstreams.faults import Cause, Fault
-from gateway.upstreams.rest import Now, Rest
-from gateway.upstreams.target import Clock, Target
+from gateway.upstreams.rest import Rest
+from gateway.upstreams.target import Target
 
 TRIAL_SECONDS = 10.0
 """For how long a target is left to the process that tries it: it may be killed meanwhile."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
 from typing import Protocol
 
 from gateway.exchange import Route
 from gateway.upstreams import Key, Upstream
+from gateway.upstreams.clock import Clock
 from gateway.upstreams.faults import Cause, Fault
-from gateway.upstreams.rest import KEY_SECONDS, Now, Rest, overload_rest, quota_rest
+from gateway.upstreams.rest import KEY_SECONDS, Rest, overload_rest, quota_rest
 from gateway.upstreams.target_state import State, TargetState
 
 KNOWN_HEADS = 32
@@ -22,17 +21,6 @@ HALF_WINDOW_SECONDS = 15.0
 """The outcomes that count are those of this half of the window and of the one before."""
 KNOWN_TIMES = 128
 _log = logging.getLogger(__name__)
-
-
-class Clock:
-    """Reads both clocks; tests hand in another."""
-
-    monotonic: Callable[[], float] = staticmethod(time.monotonic)
-    wall: Callable[[], float] = staticmethod(time.time)
-
-    def now(self) -> Now:
-        """This moment."""
-        return Now(self.monotonic(), self.wall())
 
 
 class Watcher(Protocol):

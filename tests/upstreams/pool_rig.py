@@ -12,11 +12,12 @@ from gateway.catalog import Catalog
 from gateway.errors import GatewayError
 from gateway.secrets import Secret
 from gateway.upstreams import Upstream
+from gateway.upstreams.clock import Clock
 from gateway.upstreams.cooldowns import Cooldowns
 from gateway.upstreams.faults import Cause, Fault
 from gateway.upstreams.opening import open_upstream
 from gateway.upstreams.pool import Pool
-from gateway.upstreams.target import Clock, Target
+from gateway.upstreams.target import Target
 
 FLASH, PRO = (Catalog.build().resolve(name) for name in ("gemini-2.5-flash", "gemini-2.5-pro"))
 

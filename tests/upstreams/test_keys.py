@@ -6,9 +6,10 @@ from gateway import config
 from gateway.exchange import Route
 from gateway.secrets import Secret
 from gateway.upstreams import Key, Upstream
+from gateway.upstreams.clock import Clock
 from gateway.upstreams.opening import adjust, open_upstream
 from gateway.upstreams.pool import Pool
-from gateway.upstreams.target import Clock, Target
+from gateway.upstreams.target import Target
 
 CONNECT_SECONDS = 1.0
 
