@@ -13,8 +13,7 @@ from pathlib import Path
 from gateway.counters import Counters
 from gateway.counters.memory import MemoryCounters
 from gateway.limits import Level, Limits
-from gateway.quota.admission import Admission
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Admission, Estimate
 from gateway.quota.rules import Rule, rules_for
 
 REQUESTS = 20_000

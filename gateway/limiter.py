@@ -21,8 +21,8 @@ from gateway.errors import (
 )
 from gateway.exchange import CUT, Exchange
 from gateway.limits import Level, Limits, completed
-from gateway.quota.admission import Admission
-from gateway.quota.estimate import Estimate, Estimator
+from gateway.quota.admission import Admission, Estimate
+from gateway.quota.estimate import Estimator
 from gateway.quota.headers import rate_limit_lines
 from gateway.quota.refusals import limit_exceeded
 from gateway.quota.rules import Rule, rules_for
@@ -160,10 +160,11 @@ class Limiter:
         tokens: int | None = None
         final = exchange.ending not in CUT
         if usage is not None:
-            tokens = usage.input + usage.output
+            input_tokens, output_tokens = usage.input, usage.output
+            tokens = input_tokens + output_tokens
             if final:
                 self._estimator.learn(
-                    exchange.model, exchange.request_bytes, usage.input, usage.output, cost_nanos
+                    exchange.model, exchange.request_bytes, input_tokens, output_tokens, cost_nanos
                 )
         elif not exchange.upstream and not exchange.failed_attempts:  # nobody was asked
             tokens, cost_nanos, final = 0, 0, True

@@ -1,21 +1,12 @@
-"""Metrics: integers counted on the hot path, put into Prometheus's words elsewhere, only when somebody asks.
-
-`labels()` of prometheus_client costs more than the rest of a request's bookkeeping, so there is one tally for
-each combination of labels, found by one dictionary look-up, and the metrics are sums over the tallies.
-
-A client can't make series: `ending`, `framing` and `reason` come from closed lists, `upstream` from the
-configuration, `status` is one of 501, and a model that is not in the catalog (an `allow` pattern lets clients
-choose such names) is counted as `other`.
-"""
+"""What is counted of requests, and adding it up: the shapes in which processes send it to each other."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.exchange import Ending, Exchange, Framing
+from gateway.exchange import Ending, Framing
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Upper bounds in seconds: from a refusal to a model that thinks for minutes."""
@@ -39,11 +30,6 @@ class Histogram:
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     sum: float = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one time."""
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.sum += seconds
 
     def add(self, other: Histogram) -> None:
         """Count all that the other has counted."""
@@ -119,64 +105,6 @@ class Snapshot:
             retries=self.retries,
             cooldowns=self.cooldowns,
         )
-
-
-class Metrics:
-    """Counts finished exchanges. `models` are the ids that may stand as a label."""
-
-    def __init__(self, *, models: Container[str]) -> None:
-        self.open_requests = 0
-        self.retries: dict[str, int] = {}
-        """See `Snapshot`, as of the next."""
-        self.cooldowns: dict[str, dict[str, int]] = {}
-        self._models = models
-        self._tallies: dict[tuple[Ending, Framing, int, str, str, str], Tally] = {}
-
-    def count(self, exchange: Exchange) -> None:
-        """Count an exchange that is over (`ended` is set)."""
-        key = (
-            exchange.ending,
-            exchange.route.framing,
-            exchange.status,
-            exchange.model,
-            exchange.upstream,
-            exchange.reason,
-        )
-        tally = self._tallies.get(key)
-        if tally is None:
-            tally = self._add_tally(Labels(*key))
-        tally.requests += 1
-        tally.request_bytes += exchange.request_bytes
-        tally.response_bytes += exchange.response_bytes
-        tally.duration.observe(exchange.ended - exchange.began)
-        if exchange.first_byte:
-            tally.first_byte.observe(exchange.first_byte - exchange.began)
-        usage = exchange.usage
-        if usage is not None:
-            tally.reported += 1
-            tally.input_tokens += usage.input
-            tally.output_tokens += usage.output
-            tally.cached_tokens += usage.cached
-        for what in exchange.unpriced:
-            tally.unpriced[what] = tally.unpriced.get(what, 0) + 1
-        for failed in exchange.failed_attempts:
-            self.retries[failed.upstream] = self.retries.get(failed.upstream, 0) + 1
-
-    def count_cooldown(self, upstream: str, cause: str) -> None:
-        """Count that a target of the upstream, or a key, was found to need one."""
-        counts = self.cooldowns.setdefault(upstream, {})
-        counts[cause] = counts.get(cause, 0) + 1
-
-    def tallies(self) -> list[Tally]:
-        """Every tally there is. They go on counting: whoever reads them in another thread sees parts."""
-        return list(self._tallies.values())  # one step, so that a new tally can't upset the iteration
-
-    def _add_tally(self, labels: Labels) -> Tally:
-        if labels.model and labels.model not in self._models:
-            labels = labels._replace(model=OTHER)
-        if not 100 <= labels.status <= 599:  # an upstream may send any three digits
-            labels = labels._replace(status=0)
-        return self._tallies.setdefault(labels, Tally(labels))
 
 
 def add_up(snapshots: Iterable[Snapshot]) -> Snapshot:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container
+from collections.abc import Awaitable, Container
 
 from gateway.access_log import AccessLog
+from gateway.counting import Metrics
 from gateway.exchange import Exchange
 from gateway.line_writer import LineWriter
-from gateway.metrics import Metrics, Snapshot
+from gateway.metrics import Snapshot
 
 
 class Observer:
@@ -50,6 +51,6 @@ class Observer:
             cooldowns={upstream: dict(counts) for upstream, counts in list(metrics.cooldowns.items())},
         )
 
-    async def close(self) -> None:
+    def close(self) -> Awaitable[None]:
         """Write out the access log."""
-        await self._writer.close()
+        return self._writer.close()

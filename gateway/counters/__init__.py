@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from gateway.quota.admission import Admission
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Admission, Estimate
 from gateway.quota.rules import Rule
 
 

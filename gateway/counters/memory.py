@@ -15,8 +15,7 @@ from pathlib import Path
 from gateway.counters.mutex import HOLDER_DIED
 from gateway.counters.slots import Slots
 from gateway.counters.table import EVICTED, REUSED, SKEW, WALL, Table
-from gateway.quota.admission import Admission, Standing, settled_on
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Admission, Estimate, Standing, settled_on
 from gateway.quota.rules import COST, TOKENS, Rule, Span
 from gateway.quota.windows import BUCKETS, TOTAL, SlidingWindow
 

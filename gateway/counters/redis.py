@@ -17,8 +17,7 @@ from typing import Any
 
 from gateway.counters.pipeline import DEADLINE, Command, Pipeline, encoded
 from gateway.errors import CountersUnavailable
-from gateway.quota.admission import Admission, Standing, settled_on
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Admission, Estimate, Standing, settled_on
 from gateway.quota.rules import REQUESTS, TOKENS, Rule
 
 LEASE = 30

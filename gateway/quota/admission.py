@@ -17,6 +17,13 @@ class Standing(Struct, frozen=True, gc=False):
     """Whole seconds until the window is empty, when nothing else happens."""
 
 
+class Estimate(Struct, frozen=True, gc=False):
+    """What a request will probably use: at least 1 token; 0 nanos where no price is known."""
+
+    tokens: int
+    cost_nanos: int
+
+
 class Admission(Struct, frozen=True, gc=False):
     """The verdict on one request. One that was admitted has to be settled, once, however it ends."""
 

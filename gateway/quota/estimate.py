@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from msgspec import Struct
+from gateway.quota.admission import Estimate
 
 MODELS = 256
 """How many models are remembered: where `catalog.allow` is set, clients choose the names."""
@@ -16,24 +16,20 @@ _KEPT = 0.9
 """How much of the past counts when something new is learnt: about ten requests' worth."""
 
 
-class Estimate(Struct, frozen=True, gc=False):
-    """At least 1 token; 0 nanos where no price is known."""
-
-    tokens: int
-    cost_nanos: int
-
-
-class _Lately(Struct):
+class _Lately:
     """What a model's requests used lately: sums, in which everything weighs less the longer ago it was."""
 
-    bytes: float = 4_000.0
-    by_length: float = 1_000.0
-    """Input tokens that the length of the body explains. First a guess: four bytes a token, as in English."""
-    requests: float = 1.0
-    beyond: float = 500.0
-    """All other tokens: the output, and what a short body can stand for (a file by its address)."""
-    cost_nanos: float = 0.0
-    priced_tokens: float = 0.0
+    __slots__ = ("beyond", "by_length", "bytes", "cost_nanos", "priced_tokens", "requests")
+
+    def __init__(self) -> None:
+        self.bytes = 4_000.0
+        self.by_length = 1_000.0
+        """Input tokens that the body's length explains. First a guess: four bytes a token, as in English."""
+        self.requests = 1.0
+        self.beyond = 500.0
+        """All other tokens: the output, and what a short body can stand for (a file by its address)."""
+        self.cost_nanos = 0.0
+        self.priced_tokens = 0.0
 
 
 class Estimator:

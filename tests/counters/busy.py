@@ -14,8 +14,7 @@ from pathlib import Path
 from gateway.counters.memory import MemoryCounters
 from gateway.counters.table import Table
 from gateway.limits import Limits
-from gateway.quota.admission import Admission
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Admission, Estimate
 from gateway.quota.windows import DEBT, TOTAL
 from tests.counters.rig import BEGIN, rules
 

@@ -12,8 +12,7 @@ from gateway.counters import Counters
 from gateway.counters.memory import MemoryCounters
 from gateway.counters.redis import RedisCounters
 from gateway.limits import Level, Limits
-from gateway.quota.admission import Admission
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Admission, Estimate
 from gateway.quota.rules import Rule, rules_for
 from tests.support.redis_server import RedisServer
 

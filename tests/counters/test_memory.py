@@ -15,7 +15,7 @@ from gateway.counters.memory import MemoryCounters
 from gateway.counters.slots import SLOTS, Slots
 from gateway.counters.table import SORTS, Table
 from gateway.limits import Limits
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Estimate
 from gateway.quota.rules import Rule
 from tests.counters.rig import BEGIN, rules
 from tests.support.machine import open_files

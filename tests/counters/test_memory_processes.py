@@ -15,7 +15,7 @@ from gateway.counters.memory import MemoryCounters
 from gateway.counters.mutex import HOLDER_DIED
 from gateway.counters.table import Table
 from gateway.limits import Limits
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Estimate
 from gateway.quota.windows import BUCKETS, TOTAL
 from tests.counters.busy import LIMITS, RULES
 from tests.counters.rig import BEGIN, rules

@@ -10,7 +10,7 @@ import pytest
 from gateway.counters.redis import RedisCounters
 from gateway.errors import CountersUnavailable
 from gateway.limits import Limits
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Estimate
 from tests.counters.rig import LENIENT, answer, rules
 from tests.support.eventually import eventually
 from tests.support.listener import close

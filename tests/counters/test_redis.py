@@ -12,8 +12,7 @@ from gateway.counters.pipeline import Command, encoded
 from gateway.counters.redis import LEASE, RedisCounters
 from gateway.errors import CountersUnavailable
 from gateway.limits import Level, Limits
-from gateway.quota.admission import Admission
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Admission, Estimate
 from gateway.quota.rules import Rule, rules_for
 from tests.counters.rig import LENIENT, PROJECT, RedisRig, answer, rules
 from tests.support.eventually import eventually

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from gateway.exchange import Ending
 from gateway.limits import Level, Limits
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Estimate
 from gateway.quota.rules import rules_for
 from gateway.stores.rows import Credential, PrincipalType
 from gateway.usage_record import UsageRecord, UsageSource

@@ -12,9 +12,10 @@ from aiohttp import web
 from msgspec import convert
 
 from gateway.counters.memory import MemoryCounters
+from gateway.counting import Metrics
 from gateway.exchange import Ending, Exchange
 from gateway.limits import Limits
-from gateway.metrics import Metrics, Snapshot
+from gateway.metrics import Snapshot
 from gateway.page import Levels, add_usage_page
 from gateway.stores.rows import Store
 from gateway.stores.sqlite import SqliteStore

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gateway.counting import Metrics
 from gateway.exchange import Ending, Exchange
-from gateway.metrics import Metrics, Snapshot
+from gateway.metrics import Snapshot
 from gateway.page.activity import Sampler
 from tests.support.identity import Clock
 

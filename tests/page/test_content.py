@@ -12,7 +12,7 @@ from gateway.counters.redis import RedisCounters
 from gateway.exchange import Ending
 from gateway.limits import Level, Limits
 from gateway.page import figures, render
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Estimate
 from gateway.quota.rules import rules_for
 from gateway.upstreams.target_state import State
 from gateway.usage_record import UsageSource

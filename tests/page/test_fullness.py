@@ -10,7 +10,7 @@ import pytest
 from gateway.counters.memory import MemoryCounters
 from gateway.limits import Level, Limits
 from gateway.page.fullness import SUBJECTS, Fill, Fullness, LimitLevels
-from gateway.quota.estimate import Estimate
+from gateway.quota.admission import Estimate
 from gateway.quota.rules import Kind, rules_for
 from gateway.stores.sqlite import SqliteStore
 from tests.page.rig import MODELS, NOW
