@@ -148,10 +148,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--forwarder", action="store_true", help="beside it a bare forwarder: the loop's own cost"
     )
+    # Which of the two it is decides the script, before this starts.
+    parser.add_argument("--interpreted", action="store_true", help="not compiled by scripts/compile")
     parser.add_argument(
         "--accounting",
         action="store_true",
-        help="beside it the gateway without limits and usage, and with its limits on Redis",
+        help="beside it the gateway without limits and usage, and with its limits on Redis; interpreted",
     )
     parser.add_argument("--litellm", action="store_true", help="beside it LiteLLM's Gemini pass-through")
     parser.add_argument("--portkey", action="store_true", help="beside it Portkey's gateway")

@@ -13,6 +13,7 @@ from typing import Literal
 
 from benchmarks import programs
 from benchmarks.programs import BenchmarkError, Cores, Program
+from gateway import COMPILED
 
 Upstream = Literal["plain", "tls"]
 UPSTREAMS: tuple[Upstream, ...] = ("plain", "tls")
@@ -262,6 +263,6 @@ def versions() -> dict[str, str]:
     found = re.search(r"nginx/(\S+)", nginx)
     return {
         "nginx": found[1] if found else "unknown",
-        "gateway": commit.strip() or "unknown",
+        "gateway": f"{commit.strip() or 'unknown'}, {'compiled' if COMPILED else 'interpreted'}",
         "python": sys.version.split()[0],
     }

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from gateway import __version__
+from gateway import COMPILED, __version__
 from gateway.ledger import Shipper
 from gateway.metrics import BUCKETS, Histogram, Labels, Snapshot, Tally
 
@@ -57,7 +57,11 @@ class Exposition(Collector):
         yield InfoMetricFamily(
             "gateway_build",
             "The version that runs.",
-            {"version": __version__, "python": platform.python_version()},
+            {
+                "version": __version__,
+                "python": platform.python_version(),
+                "compiled": "yes" if COMPILED else "no",
+            },
         )
         yield GaugeMetricFamily(
             "gateway_open_requests", "Requests begun and not finished.", snapshot.open_requests

@@ -24,7 +24,12 @@ _apt() {
 # PYTHON, when set, is the only one looked at.
 find_python() {
     without_venv=
-    for python in ${PYTHON:-/usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14}; do
+    if [ -n "${PYTHON:-}" ]; then
+        set -- "$PYTHON"
+    else
+        set -- /usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14
+    fi
+    for python; do
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
         if "$python" -c 'import ensurepip, venv' 2>/dev/null; then return; fi
         without_venv=${without_venv:-$python}
@@ -60,6 +65,46 @@ make_environment() {
 make_test_environment() {
     make_environment "$root/.venv" "$(fingerprint "$root/setup.cfg" "$root/pyproject.toml") clients lint test" \
         --editable "${root}[clients,lint,test]"
+}
+
+# make_compiled: compiled modules beside their source, for the Python of .venv if there is one.
+make_compiled() {
+    if [ -x "$root/.venv/bin/python" ]; then PYTHON=$root/.venv/bin/python; fi
+    find_python
+    _compiles || { install_packages gcc libc6-dev "$("$python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')" &&
+        _compiles; } || {
+        say "${0##*/}: lacks a C compiler or Python's headers (packages: gcc libc6-dev python3-dev)"
+        return 1
+    }
+    make_environment "$root/.venv-compile" "$(fingerprint "$root/setup.cfg" "$root/pyproject.toml")" \
+        --editable "${root}[compile]" || return
+    remove_compiled
+    say "compiling (a minute or two)"
+    mkdir -p "$root/build"
+    (cd "$root" && .venv-compile/bin/python -m compiling) >"$root/build/compile.log" 2>&1 || {
+        tail -n 20 "$root/build/compile.log" >&2
+        return 1
+    }
+}
+
+# is_compiled: whether modules stand compiled that fit their source, for the Python of .venv.
+is_compiled() {
+    "$root/.venv/bin/python" -c 'import gateway, sys; sys.exit(not gateway.COMPILED)' 2>/dev/null
+}
+
+# remove_compiled: nothing starts before it is through, as compiled and interpreted modules don't go together.
+remove_compiled() {
+    for record in "$root"/gateway/compiled*.json; do
+        if [ -e "$record" ]; then echo '{}' >"$record"; fi
+    done
+    find "$root/gateway" -name '*.so' -exec rm -f {} +
+    rm -f "$root"/gateway/compiled*.json
+}
+
+# _compiles: whether there is a C compiler, and it finds the headers of $python.
+_compiles() {
+    include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    echo '#include <Python.h>' | gcc -fsyntax-only -I "$include" -x c - 2>/dev/null
 }
 
 # holds DIRECTORY WHAT: whether the environment works and holds WHAT, or WHAT with something after it.

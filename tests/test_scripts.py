@@ -1,4 +1,4 @@
-"""scripts/run and scripts/test where something is missing: they name it, and end as they should."""
+"""The scripts where something is missing: they name it, and end as they should."""
 
 from __future__ import annotations
 
@@ -158,3 +158,30 @@ def test_with_ci_nothing_left_out_is_none(installed: Checkout) -> None:
 @pytest.mark.parametrize("ci", ["", "true"])
 def test_pytests_status_is_the_scripts(installed: Checkout, ci: str) -> None:
     assert installed.run("test", STATUS="3", CI=ci).returncode == 3
+
+
+def test_compile_without_a_compiler(installed: Checkout) -> None:
+    finished = installed.run("compile")
+    assert finished.returncode == 1
+    message = "lacks a C compiler or Python's headers (packages: gcc libc6-dev python3-dev)"
+    assert finished.stderr == f"compile: {message}\n"
+
+
+def test_compile_takes_one_option(installed: Checkout) -> None:
+    finished = installed.run("compile", "--remove", "everything")
+    assert finished.returncode == 2
+    assert finished.stderr == "usage: compile [--remove]\n"
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_compile_takes_away_what_it_has_made_and_nothing_else(checkout: Checkout, compiled: bool) -> None:
+    (checkout.bin / "find").symlink_to(shutil.which("find") or "/usr/bin/find")
+    package = checkout.root / "gateway"
+    (package / "upstreams").mkdir(parents=True)
+    sources = [package / "compiled.py", package / "upstreams" / "pool.py"]
+    made = ["compiled.cpython-311-x86_64-linux-gnu.json", "upstreams/pool.so"] if compiled else []
+    for path in (*sources, *(package / name for name in made)):
+        path.write_text("")
+    finished = checkout.run("compile", "--remove")
+    assert finished.returncode == 0, finished.stderr
+    assert sorted(path for path in package.rglob("*.*")) == sources

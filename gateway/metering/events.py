@@ -38,7 +38,7 @@ class EventStream:
         """Take these pieces if each is one whole event, as Google sends them; False: nothing was taken."""
         if self._within:
             return False
-        documents = [piece[6:-4] for piece in pieces]
+        documents = [piece.removeprefix(_DATA).removesuffix(_BLANK_LINE) for piece in pieces]
         put_together = _DATA + (_BLANK_LINE + _DATA).join(documents) + _BLANK_LINE
         return put_together == b"".join(pieces) and self._read(documents)
 

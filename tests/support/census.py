@@ -31,6 +31,7 @@ _OUTLIVING = (
     "gateway.upstreams.connection",  # those in the pool, which are counted by their states and as sockets
 )
 """What there may be more of after a request than before it: what is known of credentials, of models, …"""
+_METHODS = (types.MethodType, types.BuiltinMethodType)  # the latter: of a compiled class
 
 
 class Census:
@@ -59,7 +60,7 @@ class Census:
 
     def _is_older(self, timer: object) -> bool:
         """Whether it is of something that was there before: an object whose method it calls, or a task."""
-        called = [one.__self__ for one in gc.get_referents(timer) if isinstance(one, types.MethodType)]
+        called = [one.__self__ for one in gc.get_referents(timer) if isinstance(one, _METHODS)]
         older = {*map(id, self._objects), *map(id, self._tasks)}
         return any(id(one) in older for one in [*called, *gc.get_referents(*called)])
 

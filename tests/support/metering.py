@@ -101,13 +101,11 @@ class _Body(Protocol):
     def end(self) -> None: ...
 
 
-class _ExactLines(EventLines):
+class _ExactLines:
     """With what the stream's beginning may have before its first line taken away."""
 
-    __slots__ = ("_beginning",)
-
     def __init__(self, findings: Findings) -> None:
-        super().__init__(findings)
+        self._lines = EventLines(findings)
         self._beginning: bytes | None = b""
 
     def feed(self, piece: bytes) -> None:
@@ -119,7 +117,10 @@ class _ExactLines(EventLines):
             self._beginning = None
             piece = piece.removeprefix(_BOM)
         if piece:
-            super().feed(piece)
+            self._lines.feed(piece)
+
+    def end(self) -> None:
+        self._lines.end()
 
 
 _BOM = b"\xef\xbb\xbf"

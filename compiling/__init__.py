@@ -1,0 +1,1 @@
+"""Compiles the gateway; not needed to run it."""
