@@ -87,9 +87,9 @@ make_compiled() {
     }
 }
 
-# is_compiled: whether modules stand compiled that fit their source, for the Python of .venv.
+# is_compiled DIRECTORY: whether modules stand compiled that fit their source, for that environment's Python.
 is_compiled() {
-    "$root/.venv/bin/python" -c 'import gateway, sys; sys.exit(not gateway.COMPILED)' 2>/dev/null
+    "$1/bin/python" -c 'import gateway, sys; sys.exit(not gateway.COMPILED)' 2>/dev/null
 }
 
 # remove_compiled: nothing starts before it is through, as compiled and interpreted modules don't go together.
