@@ -19,7 +19,7 @@ from fuzzing.sides import LOOPS, SIDES
 
 PROJECT = Path(__file__).resolve().parents[1]
 INPUTS = Path(__file__).resolve().parent / "inputs"
-"""For each side a directory of inputs to start from, each also a test (tests/test_fuzz_inputs.py)."""
+"""For each side a directory of inputs to start from, each also a test (tests/test_fuzzing.py)."""
 DICTIONARY = Path(__file__).resolve().parent / "http.dict"
 WORK = PROJECT / "build" / "fuzz"
 """For each side what was learned (`corpus`) and found (`findings`), kept from one run to the next."""

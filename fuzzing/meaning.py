@@ -167,7 +167,7 @@ def requests(sent: bytes) -> Requests:
 
 def _is_odd(body: BodyReader) -> bool:
     """Whether a chunked body has extensions or trailers, in which a careful reader may find a fault."""
-    return body.framing == "chunked" and body.complete and bool(body.trailers or _EXTENSION.search(body.raw))
+    return body.framing == "chunked" and bool(body.trailers or _EXTENSION.search(body.raw))
 
 
 def _next_head(buffer: bytearray) -> Head | None:
